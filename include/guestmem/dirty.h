@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * Dirty logs: which pages were written since they were last collected. One bit per page, and a summary bit per 512
+ * of those (one cache line), so that collecting costs what is dirty and not what exists, and a log of 1 TiB in 4 KiB
+ * pages takes 32 MiB and 64 KiB of address space, backed only where it was touched. Several readers collect from one
+ * log, each seeing every write.
+ *
+ * What a collect promises: it reports every page that was marked by a call that had returned before the collect
+ * began; and data written before such a mark, or before a mark that the collect's clearing raced with, is seen by loads after
+ * the collect returns, or the page is reported again by the next one. Nothing is ever lost.
+ *
+ * Marking never blocks, never fails, never allocates and, where the page is dirty already, writes nothing.
+ */
+#ifndef GUESTMEM_DIRTY_H
+#define GUESTMEM_DIRTY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <guestmem/address.h>
+#include <guestmem/error.h>
+
+GM_BEGIN_DECLS
+
+struct gm_dirty;
+struct gm_dirty_reader;
+
+/* Pages of a log: 2^32, that is 16 TiB in 4 KiB pages, 512 MiB of bits. Choose larger pages beyond. */
+#define GM_DIRTY_PAGES_MAX      (UINT64_C(1) << 32)
+#define GM_DIRTY_PAGE_BYTES_MIN UINT64_C(4096)
+#define GM_DIRTY_PAGE_BYTES_MAX GM_GIB
+/* Readers of one log: migration, snapshots, a display, a replica and a few to spare; each costs a log's memory. */
+#define GM_DIRTY_READERS_MAX 16
+
+/**
+ * gm_dirty_new - an empty log
+ * @bytes: bytes that it describes, from offset 0; at least 1
+ * @bytes_max: up to where gm_dirty_enlarge() may go; 0 for @bytes. Only address space is spent on it
+ * @page_bytes: bytes per bit: a power of two, GM_DIRTY_PAGE_BYTES_MIN to _MAX
+ *
+ * Context: any thread; may block (memory allocation).
+ * Return: 0; -EINVAL for arguments out of range; -E2BIG for more than GM_DIRTY_PAGES_MAX pages; -ENOMEM.
+ */
+GM_CHECKED int gm_dirty_new(uint64_t bytes, uint64_t bytes_max, uint64_t page_bytes, struct gm_dirty **ret_dirty);
+/* Also ends its readers. Nobody may mark or collect any more. Accepts NULL. */
+void gm_dirty_free(struct gm_dirty *dirty);
+
+uint64_t gm_dirty_bytes(const struct gm_dirty *dirty);
+uint64_t gm_dirty_page_bytes(const struct gm_dirty *dirty);
+
+/**
+ * gm_dirty_enlarge - let the log describe @bytes bytes, more than before; new pages are clean
+ *
+ * Context: any thread; marking and collecting may go on.
+ * Return: 0; -EINVAL when @bytes is less than now; -ERANGE when it is more than @bytes_max.
+ */
+GM_CHECKED int gm_dirty_enlarge(struct gm_dirty *dirty, uint64_t bytes);
+
+/**
+ * gm_dirty_mark - the pages that [offset, offset + bytes) touches are dirty
+ *
+ * What lies outside the log is left out: a mark can't be refused after the write. Call it after the write.
+ * Context: any thread, any number at once; never blocks, no system call.
+ */
+void gm_dirty_mark(struct gm_dirty *dirty, struct gm_offset offset, uint64_t bytes);
+
+/* Whether the page at @offset is marked and not collected yet by @reader. For tests and pictures. */
+bool gm_dirty_is_marked(const struct gm_dirty_reader *reader, struct gm_offset offset);
+
+/**
+ * gm_dirty_merge - mark what a foreign bitmap says
+ * @bitmap: one bit per page, bit 0 of byte 0 first, bytes in ascending order (KVM_GET_DIRTY_LOG and vhost's log on a
+ *	little-endian host are of this form)
+ * @pages: bits in @bitmap
+ * @page_bytes: bytes per bit there, a power of two, 512 bytes to 1 GiB: finer or coarser than the log's own
+ * @offset: where bit 0 stands in the log; a multiple of @page_bytes
+ *
+ * Context: as gm_dirty_mark(). The bitmap is read once, word by word; it is not cleared.
+ * Return: 0; -EINVAL for @page_bytes or @offset; -ERANGE when a set bit stands outside the log (the rest is merged).
+ */
+GM_CHECKED int gm_dirty_merge(struct gm_dirty *dirty, struct gm_offset offset, const void *bitmap, uint64_t pages,
+			      uint64_t page_bytes);
+
+/**
+ * gm_dirty_reader_new - one more independent reader of a log
+ * @dirty: the log
+ *
+ * It sees what is marked from now on, in its own time, whatever other readers collect. Context: any thread; may block.
+ * Return: 0; -ENOSPC at GM_DIRTY_READERS_MAX; -ENOMEM.
+ */
+GM_CHECKED int gm_dirty_reader_new(struct gm_dirty *dirty, struct gm_dirty_reader **ret_reader);
+/* Must come before gm_dirty_free() of its log. Accepts NULL. */
+void gm_dirty_reader_free(struct gm_dirty_reader *reader);
+
+/**
+ * gm_dirty_collect - take what is dirty for this reader, and make it clean for this reader
+ * @from: where to start in the log
+ * @bytes: how much to look at, from @from; what goes beyond the log is left out
+ * @ranges: receives first and last offset of each run of dirty pages, in ascending order, adjacent runs joined
+ * @ranges_max: room, at least 1
+ * @ret_count: ranges stored
+ * @ret_next: where to go on: the collect stopped there because @ranges was full; the end of what was asked for otherwise
+ *
+ * Pages are cleared only if they are reported. Context: any thread, one at a time per log (others wait on its mutex);
+ * makes one system call (membarrier) when something was dirty, none otherwise.
+ * Return: 0 when all of it was looked at; 1 when there may be more from *@ret_next on; -EINVAL.
+ */
+struct gm_dirty_range {
+	struct gm_offset first;
+	struct gm_offset last;
+};
+GM_CHECKED int gm_dirty_collect(struct gm_dirty_reader *reader, struct gm_offset from, uint64_t bytes,
+				struct gm_dirty_range *ranges, size_t ranges_max, size_t *ret_count,
+				struct gm_offset *ret_next);
+
+/* Pages that are dirty for @reader; collects nothing. Costs what is dirty. A snapshot only while others mark. */
+uint64_t gm_dirty_count(struct gm_dirty_reader *reader);
+
+/*
+ * Private, here for the inlined write path of <guestmem/access.h>: the head of every log. The order of the two loads and
+ * why a mark that finds both bits set may return at once: docs/concurrency.md, "Dirty logs".
+ */
+struct gmi_dirty_head {
+	uint64_t *words;     /* a bit per page */
+	uint64_t *summary;   /* a bit per GMI_DIRTY_PAGES_PER_SUMMARY pages */
+	uint64_t pages;      /* limit of page numbers; grows only */
+	uint32_t page_shift; /* log2 of the page size */
+	uint32_t fence;      /* no membarrier here: order the data before the look at the bit ourselves */
+};
+
+#define GMI_DIRTY_PAGES_PER_SUMMARY 512
+#define GMI_DIRTY_SUMMARY_SHIFT     9
+
+void gmi_dirty_mark_page(const struct gmi_dirty_head *head, uint64_t page);
+
+/* Marks the one page at @offset, which is inside the log. */
+GM_INLINE void gmi_dirty_mark_at(const struct gmi_dirty_head *head, uint64_t offset)
+{
+	uint64_t page = offset >> head->page_shift;
+	uint64_t word, summary;
+
+	/* The data was written before: keep the compiler, and without membarrier the processor, from looking first. */
+	if (GM_UNLIKELY(head->fence))
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	else
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	word = __atomic_load_n(&head->words[page / 64], __ATOMIC_ACQUIRE);
+	summary = __atomic_load_n(&head->summary[(page >> GMI_DIRTY_SUMMARY_SHIFT) / 64], __ATOMIC_RELAXED);
+	if (GM_LIKELY((word >> (page % 64)) & (summary >> ((page >> GMI_DIRTY_SUMMARY_SHIFT) % 64)) & 1))
+		return;
+	gmi_dirty_mark_page(head, page);
+}
+
+GM_END_DECLS
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * Inside of a region. Written by its constructor, then immutable, but for the count of references and the part that belongs to
+ * the space it stands in (that space's mutex).
+ */
+#ifndef GMI_REGION_H
+#define GMI_REGION_H
+
+#include <stdint.h>
+
+#include <guestmem/region.h>
+
+#include "base/base.h"
+
+struct gmi_mapping;
+
+struct gmi_tree_links {
+	struct gm_region *left, *right;
+	uint32_t priority;
+	bool linked;
+};
+
+struct gm_region {
+	/* What lookup and access read, in one cache line. */
+	struct gm_range range;
+	unsigned char *hva; /* NULL: not mapped here */
+	struct gm_dirty *dirty;
+	struct gm_region_io io; /* read == NULL and write == NULL: no callbacks */
+	void *opaque;
+	uint8_t kind;   /* enum gm_kind */
+	uint8_t source; /* enum gm_source */
+	uint16_t prot;
+	uint32_t flags;
+
+	uint32_t references; /* atomic */
+	char name[GM_NAME_MAX];
+	uint64_t tag;
+	struct gmi_mapping *mapping; /* fd, host mapping and what belongs to it; NULL without */
+
+	/* The file whose bytes it shows, for finding aliases; file_known == 0 for private memory and copy-on-write. */
+	uint64_t file_device, file_inode, file_offset;
+	uint32_t file_known;
+
+	/* Owned by the space that the region stands in. */
+	struct gm_space *space;        /* atomic: claimed by an update, given up when released */
+	uint64_t born;                 /* generation of the first map that it stands in */
+	uint64_t died;                 /* generation of the first map that it does not stand in any more */
+	struct gm_region *dead_next;   /* list of removed regions that some map still has */
+	struct gm_removal *removal;    /* who waits for the release */
+	struct gmi_tree_links by_name; /* index of the current map's names */
+	struct gmi_tree_links by_file; /* index of the current map's file ranges */
+};
+
+#endif

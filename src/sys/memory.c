@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+#include "sys/memory.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "sys/fault.h"
+
+void *gmi_alloc(size_t size)
+{
+	return GMI_FAULT() ? NULL : calloc(1, size);
+}
+
+void *gmi_alloc_array(size_t count, size_t size)
+{
+	return GMI_FAULT() ? NULL : calloc(count ? count : 1, size);
+}
+
+void *gmi_realloc_array(void *array, size_t count, size_t size)
+{
+	return GMI_FAULT() ? NULL : reallocarray(array, count, size);
+}
+
+char *gmi_strdup(const char *text)
+{
+	return GMI_FAULT() ? NULL : strdup(text);
+}
+
+void gmi_free(void *memory)
+{
+	free(memory);
+}
+
+void *gmi_reserve_pages(size_t size)
+{
+	void *pages;
+
+	if (GMI_FAULT())
+		return NULL;
+	pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+void gmi_release_pages(void *pages, size_t size)
+{
+	if (pages != NULL)
+		(void)munmap(pages, size);
+}
+
+void gmi_discard_pages(void *start, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t first = ((uintptr_t)start + page - 1) & ~(page - 1), end = ((uintptr_t)start + size) & ~(page - 1);
+
+	if (end > first)
+		(void)madvise((void *)first, end - first, MADV_DONTNEED);
+}
