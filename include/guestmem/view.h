@@ -115,7 +115,7 @@ void gmi_view_moved(struct gm_view *view, const struct gm_map *map);
  */
 GM_INLINE void gm_view_enter(struct gm_view *view)
 {
-	/* Pairs with the release store of gmi_publish(). The second look is what makes the slot's claim good. */
+	/* Pairs with publish_map() of the space. The second look is what makes the slot's claim good. */
 	const struct gm_map *map = __atomic_load_n(view->current, __ATOMIC_ACQUIRE), *again;
 
 	for (;;) {
@@ -146,7 +146,7 @@ GM_INLINE void gm_view_enter(struct gm_view *view)
 GM_INLINE void gm_view_leave(struct gm_view *view)
 {
 	view->hot_room = 0;
-	/* Pairs with the acquire load of the slots in gmi_reclaim(). */
+	/* Pairs with the load of the slots in gmi_space_collect(). */
 	__atomic_store_n(&view->slot, (const struct gm_map *)0, __ATOMIC_RELEASE);
 }
 
