@@ -9,8 +9,13 @@
  *
  * All of them: the range is checked as a whole first, so a call that fails has done nothing (but for -GM_EFAULTED, a
  * backing store that failed midway). Calls that end in _some do as much as there is up to the first place that can't be
- * accessed, and fail only when there is nothing. Zero bytes at any address succeed. What is written is marked in the
- * region's dirty log, if it has one, before the call returns.
+ * accessed, the end of the address space among them, and fail only when there is nothing. Zero bytes succeed at any
+ * address, in or out of a section. What is written is marked in the region's dirty log, if it has one, before the call
+ * returns; after -GM_EFAULTED, what may have been written is marked.
+ *
+ * Registers are reached by views with GM_VIEW_DISPATCH: an object, or 1, 2, 4 or 8 bytes, at a multiple of its size is one
+ * call of the device; anything else is taken apart into such. Memory behind callbacks is called once per region, or in
+ * parts where a copy or stream passes through a buffer. A thread that is inside a call of a region can't call it again.
  *
  * Codes, for all calls here:
  *	-GM_EHOLE	nothing stands at some address of the range
@@ -18,9 +23,10 @@
  *	-GM_ENOTRAM	a region there is of a kind that this view does not reach
  *	-GM_EWRAP	the range passes 2^64-1
  *	-GM_EFAULTED	the backing store failed
- *	-GM_EUNMAPPED	spans, iovecs and atomics only: the bytes are not mapped in this process
- *	-GM_EREENTRY	a device's access to its own registers
- *	-EINVAL		outside a section, or an atomic that is not at a multiple of its size
+ *	-GM_EUNMAPPED	the bytes are not mapped in this process (spans, iovecs and atomics), or registers that nobody here
+ *			answers for (all calls)
+ *	-GM_EREENTRY	a device's access to its own registers, or a callback's to its own region
+ *	-EINVAL		outside a section; an atomic that is not at a multiple of its size; an @access that is none
  * Context of all: the view's thread, inside a section; never block, but streams on their file descriptor and
  * regions behind callbacks on those.
  */
@@ -59,7 +65,10 @@ GM_BEGIN_DECLS
 /* Whether all of a range can be accessed so. @access: GM_READ, GM_WRITE or both. */
 GM_CHECKED int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access);
 
-/* Guest to caller; caller to guest; one byte all over; guest to guest, where the two ranges may overlap. */
+/*
+ * Guest to caller; caller to guest; one byte all over; guest to guest, where the two ranges may overlap: the result is that
+ * of reading all of it first. (But where two regions show the same bytes of a file, one is not known to overlap the other.)
+ */
 GM_CHECKED int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes);
 GM_CHECKED int gm_write(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes);
 GM_CHECKED int gm_fill(struct gm_view *view, struct gm_gpa at, unsigned char byte, uint64_t bytes);
@@ -73,7 +82,8 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
 
 /*
  * Objects: gm_load_u8, _u16, _u32, _u64, _le16, _le32, _le64, _be16, _be32, _be64, and gm_store_ likewise. le and be give
- * and take the host's number. At an address that is not a multiple of the size they are copies, and may be torn.
+ * and take the host's number. At an address that is not a multiple of the size they are copies, and may be torn. An
+ * @order that makes no sense for the operation is taken for GM_SEQ_CST.
  */
 int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw);
 int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw);
@@ -136,7 +146,8 @@ GM_DEFINE_ORDERED_OBJECT(be, 64)
 #undef GM_DEFINE_ORDERED_OBJECT
 
 /*
- * Atomics, on host byte order, of 8, 16, 32 and 64 bits, at a multiple of their size (else -EINVAL). ret_old receives what was there.
+ * Atomics, on host byte order, of 8, 16, 32 and 64 bits, at a multiple of their size (else -EINVAL), where the guest's memory
+ * may be read and written. ret_old receives what was there. A compare-exchange that found something else writes nothing.
  *
  *	gm_exchange_uN(view, at, order, number, &ret_old)
  *	gm_compare_exchange_uN(view, at, order, expected, desired, &ret_old)   desired was stored if ret_old == expected
@@ -193,12 +204,15 @@ GM_CHECKED int gm_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, u
  * @iovecs_max: room
  * @ret_count: how many were stored; several calls may fill one array
  *
- * Return: as all calls here, and -ENOBUFS when @iovecs_max is too small.
+ * Return: as all calls here, and -ENOBUFS when @iovecs_max is too small. After a failure the room may have been scribbled on.
  */
 GM_CHECKED int gm_iovecs(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access, struct iovec *iovecs,
 			 size_t iovecs_max, size_t *ret_count);
 
-/* Give back what was written through spans or iovecs of this section: marks it dirty. Any part of the range that is not RAM is left out. */
+/*
+ * Give back what was written through spans or iovecs of this section: marks it dirty. Any part of the range where no region
+ * with a dirty log stands is left out.
+ */
 void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
 
 /*
@@ -207,7 +221,9 @@ void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
  *
  * They go on after EINTR and short transfers until all is done. Return: bytes moved: less than @bytes at the end
  * of the file, or when the descriptor failed or would block after a part; else a code of above or the error number
- * of readv(2) or writev(2), nothing having been moved. gm_read_to_fd() reads the guest, gm_write_from_fd() writes it.
+ * of readv(2) or writev(2), nothing having been moved (EFAULT, a host page that is gone, comes as -GM_EFAULTED); -EINVAL
+ * when @bytes, or @file_offset plus @bytes, passes 2^63-1. gm_read_to_fd() reads the guest, gm_write_from_fd() writes it.
+ * Bytes that were taken from a pipe for memory behind callbacks are lost when the callback fails.
  */
 GM_CHECKED int64_t gm_read_to_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset);
 GM_CHECKED int64_t gm_write_from_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd,
