@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * Bytes: check, read, write, fill, and their variants that do as much as there is. What lies inside the view's hot region is
+ * done at once; the rest is a walk. No state but the view's.
+ */
+#include "access/access.h"
+
+#include "access/bytes.h"
+#include "access/walk.h"
+#include "base/base.h"
+
+/* What a call that does as much as there is answers: a failure is one only when nothing was done. */
+static int64_t some(int r, uint64_t done)
+{
+	return done != 0 ? (int64_t)done : r;
+}
+
+GMI_PUBLIC int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access)
+{
+	struct gmi_walk walk;
+
+	if (access == 0 || (access & ~(GM_READ | GM_WRITE)) != 0)
+		return -EINVAL;
+	if (bytes == 0)
+		return 0;
+	if (gmi_is_hot(view, at.value, bytes) && ((access & GM_WRITE) == 0 || view->hot_writable))
+		return 0;
+	return gmi_walk_begin(&walk, view, at.value, bytes, access);
+}
+
+/*
+ * The second half of a walk: all its pieces are done. *ret_done: the bytes of those that were done wholly.
+ */
+static int read_walk(struct gmi_walk *walk, unsigned char *data, uint64_t *ret_done)
+{
+	struct gmi_piece piece;
+	uint64_t done = 0;
+	int r;
+
+	while ((r = gmi_walk_next(walk, &piece)) > 0) {
+		r = gmi_piece_read(&piece, data + done);
+		if (r)
+			break;
+		done += piece.bytes;
+	}
+	*ret_done = done;
+	return r;
+}
+
+static int write_walk(struct gmi_walk *walk, const unsigned char *data, uint64_t *ret_done)
+{
+	struct gmi_piece piece;
+	uint64_t done = 0;
+	int r;
+
+	while ((r = gmi_walk_next(walk, &piece)) > 0) {
+		r = gmi_piece_write(&piece, data + done);
+		if (r)
+			break;
+		done += piece.bytes;
+	}
+	*ret_done = done;
+	return r;
+}
+
+static int fill_walk(struct gmi_walk *walk, unsigned char byte, uint64_t *ret_done)
+{
+	struct gmi_piece piece;
+	uint64_t done = 0;
+	int r;
+
+	while ((r = gmi_walk_next(walk, &piece)) > 0) {
+		r = gmi_piece_fill(&piece, byte);
+		if (r)
+			break;
+		done += piece.bytes;
+	}
+	*ret_done = done;
+	return r;
+}
+
+/* Not inlined, so that the hot path of the caller does not make room for a walk. */
+static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t at, void *data, size_t bytes)
+{
+	struct gmi_walk walk;
+	uint64_t done;
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
+	return r ? r : read_walk(&walk, data, &done);
+}
+
+static __attribute__((noinline)) int write_slowly(struct gm_view *view, uint64_t at, const void *data, size_t bytes)
+{
+	struct gmi_walk walk;
+	uint64_t done;
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	return r ? r : write_walk(&walk, data, &done);
+}
+
+/* Marks what was written to the hot region. */
+static void mark_hot(const struct gm_view *view, uint64_t at, uint64_t bytes)
+{
+	if (view->hot_dirty != NULL)
+		gmi_mark((struct gm_dirty *)(uintptr_t)view->hot_dirty, at - view->hot_first, bytes);
+}
+
+GMI_PUBLIC int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)
+{
+	if (gmi_is_hot(view, at.value, bytes))
+		return gmi_bytes_read(data, view->hot_hva + (at.value - view->hot_first), bytes);
+	return read_slowly(view, at.value, data, bytes);
+}
+
+GMI_PUBLIC int gm_write(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes)
+{
+	int r;
+
+	if (!gmi_is_hot(view, at.value, bytes) || !view->hot_writable)
+		return write_slowly(view, at.value, data, bytes);
+	r = gmi_bytes_write(view->hot_hva + (at.value - view->hot_first), data, bytes);
+	mark_hot(view, at.value, bytes);
+	return r;
+}
+
+GMI_PUBLIC int gm_fill(struct gm_view *view, struct gm_gpa at, unsigned char byte, uint64_t bytes)
+{
+	struct gmi_walk walk;
+	uint64_t done;
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin(&walk, view, at.value, bytes, GM_WRITE);
+	return r ? r : fill_walk(&walk, byte, &done);
+}
+
+GMI_PUBLIC int64_t gm_read_some(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)
+{
+	uint64_t found = bytes, done = 0;
+	struct gmi_walk walk;
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin_some(&walk, view, at.value, &found, GM_READ);
+	if (r == 0)
+		r = read_walk(&walk, data, &done);
+	return some(r, done);
+}
+
+GMI_PUBLIC int64_t gm_write_some(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes)
+{
+	uint64_t found = bytes, done = 0;
+	struct gmi_walk walk;
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin_some(&walk, view, at.value, &found, GM_WRITE);
+	if (r == 0)
+		r = write_walk(&walk, data, &done);
+	return some(r, done);
+}
+
+GMI_PUBLIC int64_t gm_fill_some(struct gm_view *view, struct gm_gpa at, unsigned char byte, uint64_t bytes)
+{
+	uint64_t done = 0;
+	struct gmi_walk walk;
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin_some(&walk, view, at.value, &bytes, GM_WRITE);
+	if (r == 0)
+		r = fill_walk(&walk, byte, &done);
+	return some(r, done);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * Pointers into guest memory: spans and lists of iovecs, and giving back what was written through them. What is handed out
+ * is good as long as the snapshot it was taken from; what is given back is found again in that same snapshot.
+ */
+#include "access/iovec.h"
+#include "access/walk.h"
+#include "base/base.h"
+
+/* Shared by both: what a caller may ask for. */
+static bool is_access(unsigned access)
+{
+	return access != 0 && (access & ~(GM_READ | GM_WRITE)) == 0;
+}
+
+/* The piece at @at, mapped here; @bytes at least 1 and not wrapping. */
+static int mapped_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, unsigned char **ret_hva,
+			uint64_t *ret_bytes)
+{
+	struct gmi_piece piece;
+	int r;
+
+	if (gmi_is_hot(view, at, bytes) && ((access & GM_WRITE) == 0 || view->hot_writable)) {
+		*ret_hva = view->hot_hva + (at - view->hot_first);
+		*ret_bytes = bytes;
+		return 0;
+	}
+	r = gmi_view_piece(view, at, bytes, access, &piece);
+	if (r)
+		return r;
+	if (piece.hva == NULL)
+		return -GM_EUNMAPPED;
+	*ret_hva = piece.hva;
+	*ret_bytes = piece.bytes;
+	return 0;
+}
+
+GMI_PUBLIC int gm_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
+		       struct gm_span *ret_span)
+{
+	unsigned char *hva;
+	int r;
+
+	if (bytes == 0 || !is_access(access))
+		return -EINVAL;
+	if (bytes - 1 > UINT64_MAX - at.value)
+		return -GM_EWRAP;
+	r = mapped_piece(view, at.value, bytes, access, &hva, &bytes);
+	if (r)
+		return r;
+	ret_span->first = at;
+	ret_span->hva = hva;
+	ret_span->bytes = bytes;
+	return 0;
+}
+
+bool gmi_iovec_add(struct iovec *iovecs, size_t iovecs_max, size_t *count, unsigned char *hva, size_t bytes)
+{
+	struct iovec *last = iovecs + *count - 1;
+
+	if (*count > 0 && (unsigned char *)last->iov_base + last->iov_len == hva) {
+		last->iov_len += bytes;
+		return true;
+	}
+	if (*count == iovecs_max)
+		return false;
+	iovecs[*count] = (struct iovec){ .iov_base = hva, .iov_len = bytes };
+	++*count;
+	return true;
+}
+
+GMI_PUBLIC int gm_iovecs(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access, struct iovec *iovecs,
+			 size_t iovecs_max, size_t *ret_count)
+{
+	uint64_t done = 0, chunk;
+	unsigned char *hva;
+	bool full = false;
+	size_t count = 0;
+
+	if (!is_access(access))
+		return -EINVAL;
+	if (bytes != 0 && bytes - 1 > UINT64_MAX - at.value)
+		return -GM_EWRAP;
+	for (; done < bytes; done += chunk) {
+		int r = mapped_piece(view, at.value + done, bytes - done, access, &hva, &chunk);
+
+		if (r)
+			return r;
+		/* An obstacle further on outweighs the want of room: more room would not help. */
+		if (!full)
+			full = !gmi_iovec_add(iovecs, iovecs_max, &count, hva, chunk);
+	}
+	if (full)
+		return -ENOBUFS;
+	*ret_count = count;
+	return 0;
+}
+
+GMI_PUBLIC void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes)
+{
+	if (view->slot != NULL)
+		gmi_mark_range(view->slot, at.value, bytes);
+}
+
+GMI_PUBLIC void gm_pin_written(struct gm_pin *pin, struct gm_gpa at, uint64_t bytes)
+{
+	if (pin->map != NULL)
+		gmi_mark_range(pin->map, at.value, bytes);
+}

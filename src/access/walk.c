@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/* See walk.h. */
+#include "access/walk.h"
+
+#include <string.h>
+
+#include "access/bytes.h"
+#include "base/base.h"
+
+/* Looks at the pieces of walk->left bytes until one can't be accessed. *@ret_found: the bytes before it. */
+static int look(struct gmi_walk *walk, uint64_t *ret_found)
+{
+	struct gmi_piece spare, *piece;
+	uint64_t found = 0;
+	int r = 0;
+
+	while (found < walk->left) {
+		piece = walk->kept < GMI_WALK_KEPT ? &walk->pieces[walk->kept] : &spare;
+		r = gmi_walk_piece(walk->view, walk->at + found, walk->left - found, walk->access, piece);
+		if (r)
+			break;
+		if (piece != &spare)
+			walk->kept++;
+		found += piece->bytes;
+	}
+	*ret_found = found;
+	return r;
+}
+
+static void start(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access)
+{
+	/* One by one: the kept pieces need not be cleared. */
+	walk->view = view;
+	walk->at = at;
+	walk->left = bytes;
+	walk->access = access;
+	walk->kept = 0;
+	walk->next = 0;
+}
+
+int gmi_walk_begin(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access)
+{
+	uint64_t found;
+
+	if (bytes - 1 > UINT64_MAX - at)
+		return -GM_EWRAP;
+	start(walk, view, at, bytes, access);
+	return look(walk, &found);
+}
+
+int gmi_walk_begin_some(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t *bytes, unsigned access)
+{
+	uint64_t found;
+	int r;
+
+	start(walk, view, at, GMI_MIN(gmi_clip(at, *bytes), (uint64_t)INT64_MAX), access);
+	r = look(walk, &found);
+	if (found == 0)
+		return r;
+	walk->left = found;
+	*bytes = found;
+	return 0;
+}
+
+int gmi_walk_next(struct gmi_walk *walk, struct gmi_piece *ret_piece)
+{
+	if (walk->left == 0)
+		return 0;
+	if (walk->next < walk->kept) {
+		*ret_piece = walk->pieces[walk->next++];
+	} else {
+		int r = gmi_walk_piece(walk->view, walk->at, walk->left, walk->access, ret_piece);
+
+		if (r)
+			return r;
+	}
+	walk->at += ret_piece->bytes;
+	walk->left -= ret_piece->bytes;
+	return 1;
+}
+
+void gmi_mark(struct gm_dirty *dirty, uint64_t offset, uint64_t bytes)
+{
+	const struct gmi_dirty_head *head = (const struct gmi_dirty_head *)dirty;
+
+	if (dirty == NULL || bytes == 0)
+		return;
+	if ((offset ^ (offset + bytes - 1)) >> head->page_shift == 0)
+		gmi_dirty_mark_at(head, offset);
+	else
+		gm_dirty_mark(dirty, gm_offset(offset), bytes);
+}
+
+void gmi_mark_range(const struct gm_map *map, uint64_t at, uint64_t bytes)
+{
+	uint64_t last = at + (gmi_clip(at, bytes) - 1);
+	struct gm_region *region;
+
+	if (bytes == 0)
+		return;
+	region = gmi_map_region(map, at);
+	if (region == NULL)
+		region = gmi_tree_above(map->root, at);
+	while (region != NULL && region->range.first.value <= last) {
+		uint64_t first = GMI_MAX(at, region->range.first.value);
+		uint64_t until = GMI_MIN(last, region->range.last.value);
+
+		gmi_mark(region->dirty, first - region->range.first.value, until - first + 1);
+		region = gmi_tree_above(map->root, first);
+	}
+}
+
+int gmi_piece_read(const struct gmi_piece *piece, void *data)
+{
+	if (piece->hva != NULL)
+		return gmi_bytes_read(data, piece->hva, piece->bytes);
+	return gmi_call_read(piece, data);
+}
+
+int gmi_piece_write(const struct gmi_piece *piece, const void *data)
+{
+	int r;
+
+	if (piece->hva != NULL)
+		r = gmi_bytes_write(piece->hva, data, piece->bytes);
+	else
+		r = gmi_call_write(piece, data);
+	/* After a failure too: nobody knows how much of it was done, and a page too many is better than one too few. */
+	gmi_mark(piece->region->dirty, piece->offset, piece->bytes);
+	return r;
+}
+
+/* Not inlined: its buffer would be on the stack of every fill. */
+static __attribute__((noinline)) int fill_by_calls(struct gmi_piece piece, unsigned char byte)
+{
+	unsigned char bounce[GMI_BOUNCE_BYTES];
+	uint64_t left = piece.bytes;
+	int r;
+
+	memset(bounce, byte, GMI_MIN(left, sizeof(bounce)));
+	while (left != 0) {
+		piece.bytes = GMI_MIN(left, sizeof(bounce));
+		r = gmi_piece_write(&piece, bounce);
+		if (r)
+			return r;
+		piece.offset += piece.bytes;
+		left -= piece.bytes;
+	}
+	return 0;
+}
+
+int gmi_piece_fill(const struct gmi_piece *piece, unsigned char byte)
+{
+	int r;
+
+	if (piece->hva == NULL)
+		return fill_by_calls(*piece, byte);
+	r = gmi_bytes_fill(piece->hva, byte, piece->bytes);
+	gmi_mark(piece->region->dirty, piece->offset, piece->bytes);
+	return r;
+}

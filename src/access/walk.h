@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * Walks: how a range of guest physical addresses is taken apart into pieces of one region each, twice. First all of it is
+ * looked at, and nothing is done if a piece of it can't be; then it is done. The view's snapshot does not change in between,
+ * so both see the same regions; the first pieces are kept so that they need not be looked up twice.
+ *
+ * And what is done with one piece: whether its bytes are mapped here or behind callbacks, and that whatever is written is
+ * marked in the region's dirty log, is decided here and nowhere else. State: the caller's, of one thread.
+ */
+#ifndef GMI_WALK_H
+#define GMI_WALK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "access/access.h"
+#include "access/dispatch.h"
+
+/* Pieces that a walk remembers: half a KiB of stack, for ranges of up to so many regions. */
+#define GMI_WALK_KEPT 16
+
+/* Where bytes that are not mapped here pass through on their way between guest and guest, or guest and file: on the stack. */
+#define GMI_BOUNCE_BYTES 4096
+
+struct gmi_walk {
+	struct gm_view *view;
+	uint64_t at;   /* of the next piece; may have wrapped to 0 when nothing is left */
+	uint64_t left; /* bytes */
+	unsigned access;
+	unsigned kept;
+	unsigned next; /* of the kept */
+	struct gmi_piece pieces[GMI_WALK_KEPT];
+};
+
+/* The bytes from @at to the end of the address space, @bytes at most. */
+static inline uint64_t gmi_clip(uint64_t at, uint64_t bytes)
+{
+	return bytes != 0 && bytes - 1 > UINT64_MAX - at ? UINT64_MAX - at + 1 : bytes;
+}
+
+/* gmi_view_piece(), and whether its callbacks may be called from here. */
+static inline int gmi_walk_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+				 struct gmi_piece *ret_piece)
+{
+	int r = gmi_view_piece(view, at, bytes, access, ret_piece);
+
+	if (r == 0 && ret_piece->hva == NULL)
+		r = gmi_call_check(ret_piece->region);
+	return r;
+}
+
+/*
+ * Starts a walk of [at, at + bytes) and looks at all of it, @bytes at least 1. Return: 0; -GM_EWRAP, or the code of the
+ * first piece that can't be accessed so.
+ */
+int gmi_walk_begin(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access);
+/*
+ * The same as far as it goes: *@bytes, which fits an int64_t from then on, becomes what there is. Return: 0; or the code of
+ * the first piece when that is at once.
+ */
+int gmi_walk_begin_some(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t *bytes, unsigned access);
+/* The next piece to be done. Return: 1; 0 when the walk is over; and what gmi_walk_piece() may return. */
+int gmi_walk_next(struct gmi_walk *walk, struct gmi_piece *ret_piece);
+
+/* Marks what was, or may have been, written; region logs are found behind it. */
+void gmi_mark(struct gm_dirty *dirty, uint64_t offset, uint64_t bytes);
+/* Marks [at, at + bytes) of all regions of a map that have a log, as far as there are any. */
+void gmi_mark_range(const struct gm_map *map, uint64_t at, uint64_t bytes);
+
+/* All of a piece. Return: 0; -GM_EFAULTED, a part of it may have been done, and is marked if it is a write. */
+int gmi_piece_read(const struct gmi_piece *piece, void *data);
+int gmi_piece_write(const struct gmi_piece *piece, const void *data);
+int gmi_piece_fill(const struct gmi_piece *piece, unsigned char byte);
+
+/* Whether all of a range is mapped here, and in the hot region, which may be read. */
+static inline bool gmi_is_hot(const struct gm_view *view, uint64_t at, uint64_t bytes)
+{
+	uint64_t offset = at - view->hot_first;
+
+	/* hot_room is 7 less than the region's size. Neither sum nor difference can wrap. */
+	return GM_LIKELY(offset < view->hot_room && bytes <= view->hot_room + 7 - offset);
+}
+
+#endif
