@@ -7,9 +7,11 @@
  *
  * What a collect promises: it reports every page that was marked by a call that had returned before the collect
  * began; and data written before such a mark, or before a mark that the collect's clearing raced with, is seen by loads after
- * the collect returns, or the page is reported again by the next one. Nothing is ever lost.
+ * the collect returns, or the page is reported again by the next one. Nothing is ever lost. A reader that is new has
+ * the same promise from its creation: data of marks that it will not be told of is seen by loads after that.
  *
- * Marking never blocks, never fails, never allocates and, where the page is dirty already, writes nothing.
+ * Marking never blocks, never fails, never allocates and, where the page is dirty already, writes nothing (but where
+ * the kernel has no membarrier: there it is always one locked operation).
  */
 #ifndef GUESTMEM_DIRTY_H
 #define GUESTMEM_DIRTY_H
@@ -39,7 +41,7 @@ struct gm_dirty_reader;
  * @bytes_max: up to where gm_dirty_enlarge() may go; 0 for @bytes. Only address space is spent on it
  * @page_bytes: bytes per bit: a power of two, GM_DIRTY_PAGE_BYTES_MIN to _MAX
  *
- * Context: any thread; may block (memory allocation).
+ * Context: any thread; may block (memory allocation); one system call (membarrier registration).
  * Return: 0; -EINVAL for arguments out of range; -E2BIG for more than GM_DIRTY_PAGES_MAX pages; -ENOMEM.
  */
 GM_CHECKED int gm_dirty_new(uint64_t bytes, uint64_t bytes_max, uint64_t page_bytes, struct gm_dirty **ret_dirty);
@@ -76,7 +78,8 @@ bool gm_dirty_is_marked(const struct gm_dirty_reader *reader, struct gm_offset o
  * @page_bytes: bytes per bit there, a power of two, 512 bytes to 1 GiB: finer or coarser than the log's own
  * @offset: where bit 0 stands in the log; a multiple of @page_bytes
  *
- * Context: as gm_dirty_mark(). The bitmap is read once, word by word; it is not cleared.
+ * A set bit marks all pages that its own page touches. It stands outside the log when its first byte does.
+ * Context: as gm_dirty_mark(). The bitmap is read once, 8 bytes at a time, at most (@pages + 7) / 8 bytes of it; it is not cleared.
  * Return: 0; -EINVAL for @page_bytes or @offset; -ERANGE when a set bit stands outside the log (the rest is merged).
  */
 GM_CHECKED int gm_dirty_merge(struct gm_dirty *dirty, struct gm_offset offset, const void *bitmap, uint64_t pages,
@@ -86,7 +89,8 @@ GM_CHECKED int gm_dirty_merge(struct gm_dirty *dirty, struct gm_offset offset, c
  * gm_dirty_reader_new - one more independent reader of a log
  * @dirty: the log
  *
- * It sees what is marked from now on, in its own time, whatever other readers collect. Context: any thread; may block.
+ * It sees what is marked from now on, in its own time, whatever other readers collect. Costs what is dirty.
+ * Context: any thread; may block; one system call (membarrier).
  * Return: 0; -ENOSPC at GM_DIRTY_READERS_MAX; -ENOMEM.
  */
 GM_CHECKED int gm_dirty_reader_new(struct gm_dirty *dirty, struct gm_dirty_reader **ret_reader);
@@ -100,8 +104,11 @@ void gm_dirty_reader_free(struct gm_dirty_reader *reader);
  * @ranges: receives first and last offset of each run of dirty pages, in ascending order, adjacent runs joined
  * @ranges_max: room, at least 1
  * @ret_count: ranges stored
- * @ret_next: where to go on: the collect stopped there because @ranges was full; the end of what was asked for otherwise
+ * @ret_next: where to go on: the collect stopped there because @ranges was full; otherwise behind what was looked at,
+ *	which is @from plus @bytes or the log's end; @from when nothing was
  *
+ * Every page that [@from, @from + @bytes) touches is looked at, and reported as a whole: the first range may begin before
+ * @from, the last one go beyond what was asked for, but not beyond the log.
  * Pages are cleared only if they are reported. Context: any thread, one at a time per log (others wait on its mutex);
  * makes one system call (membarrier) when something was dirty, none otherwise.
  * Return: 0 when all of it was looked at; 1 when there may be more from *@ret_next on; -EINVAL.
@@ -126,7 +133,7 @@ struct gmi_dirty_head {
 	uint64_t *summary;   /* a bit per GMI_DIRTY_PAGES_PER_SUMMARY pages */
 	uint64_t pages;      /* limit of page numbers; grows only */
 	uint32_t page_shift; /* log2 of the page size */
-	uint32_t fence;      /* no membarrier here: order the data before the look at the bit ourselves */
+	uint32_t fence; /* no membarrier here: a mark is always a locked operation, which orders the data before it */
 };
 
 #define GMI_DIRTY_PAGES_PER_SUMMARY 512
@@ -138,16 +145,15 @@ void gmi_dirty_mark_page(const struct gmi_dirty_head *head, uint64_t page);
 GM_INLINE void gmi_dirty_mark_at(const struct gmi_dirty_head *head, uint64_t offset)
 {
 	uint64_t page = offset >> head->page_shift;
+	uint64_t group = page >> GMI_DIRTY_SUMMARY_SHIFT;
 	uint64_t word, summary;
 
-	/* The data was written before: keep the compiler, and without membarrier the processor, from looking first. */
-	if (GM_UNLIKELY(head->fence))
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	else
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	word = __atomic_load_n(&head->words[page / 64], __ATOMIC_ACQUIRE);
-	summary = __atomic_load_n(&head->summary[(page >> GMI_DIRTY_SUMMARY_SHIFT) / 64], __ATOMIC_RELAXED);
-	if (GM_LIKELY((word >> (page % 64)) & (summary >> ((page >> GMI_DIRTY_SUMMARY_SHIFT) % 64)) & 1))
+	/* The data was written before: keep the compiler from looking first. For the processor, the collector's membarrier does. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	/* Plain loads on most machines. Pairs with the clearing in a collect, which goes the other way: summary, then words. */
+	word = __atomic_load_n(&head->words[page / 64], __ATOMIC_SEQ_CST);
+	summary = __atomic_load_n(&head->summary[group / 64], __ATOMIC_SEQ_CST);
+	if (GM_LIKELY((word >> (page % 64)) & (summary >> (group % 64)) & (head->fence ^ 1)))
 		return;
 	gmi_dirty_mark_page(head, page);
 }
