@@ -13,6 +13,7 @@
 #include "base/base.h"
 
 struct gmi_mapping;
+struct gmi_nodes;
 
 struct gmi_tree_links {
 	struct gm_region *left, *right;
@@ -36,6 +37,8 @@ struct gm_region {
 	char name[GM_NAME_MAX];
 	uint64_t tag;
 	struct gmi_mapping *mapping; /* fd, host mapping and what belongs to it; NULL without */
+	struct gmi_nodes *nodes;     /* host NUMA nodes asked for; NULL: none */
+	uint8_t numa_policy;         /* enum gm_numa_policy */
 
 	/* The file whose bytes it shows, for finding aliases; file_known == 0 for private memory and copy-on-write. */
 	uint64_t file_device, file_inode, file_offset;
@@ -50,5 +53,8 @@ struct gm_region {
 	struct gmi_tree_links by_name; /* index of the current map's names */
 	struct gmi_tree_links by_file; /* index of the current map's file ranges */
 };
+
+/* Completes @opts (kind's and source's defaults) and refuses every contradiction in them. Return: as gm_region_new(). */
+int gmi_region_check(struct gm_region_opts *opts, struct gm_error *error);
 
 #endif
