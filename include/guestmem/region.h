@@ -126,7 +126,8 @@ struct gm_region_io {
  * @fd_offset: place in the file of the region's first byte; a multiple of the page (or huge page) size. FILE and FD
  * @hva: for POINTER: @bytes bytes, aligned to 8, that stay mapped until @release
  * @release: for POINTER, may be NULL: called once, with @opaque, when the last reference is gone
- * @io: for CALLBACKS, and for device regions; copied. @opaque is given to it
+ * @io: for CALLBACKS, which is the default source of a device region that has it; copied. @opaque is given to it. What
+ *	@prot permits needs its callback
  * @opaque: for @release and @io
  *
  * @huge: transparent huge pages
