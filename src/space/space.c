@@ -30,8 +30,11 @@ GMI_PUBLIC int gm_space_new(const struct gm_layout *layout, struct gm_space **re
 	if (r < 0)
 		return r;
 	space = gmi_alloc(sizeof(*space));
-	map = space ? first_map(space) : NULL;
-	r = map ? gm_map_new(NULL, NULL, 0, &space->empty, NULL) : -ENOMEM;
+	/* The empty one first: it is older than any map of the space. */
+	r = space ? gm_map_new(NULL, NULL, 0, &space->empty, NULL) : -ENOMEM;
+	map = r == 0 ? first_map(space) : NULL;
+	if (r == 0 && map == NULL)
+		r = -ENOMEM;
 	if (r == 0)
 		r = gmi_domain_init(&space->domain);
 	if (r < 0) {
