@@ -14,7 +14,7 @@ static void count_release(void *opaque, void *hva, uint64_t bytes)
 	struct released *released = opaque;
 
 	(void)bytes;
-	released->count++;
+	__atomic_add_fetch(&released->count, 1, __ATOMIC_RELEASE);
 	released->last = hva;
 }
 
