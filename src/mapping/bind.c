@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * The NUMA policy of a mapping. Strict: the constructor fails. Best effort: the outcome is kept for gm_region_numa_result().
+ * The NUMA policy of a mapping. Strict: the constructor fails. Best effort: the outcome is kept for
+ * gm_region_numa_result().
  */
 #include <string.h>
 
@@ -8,8 +9,8 @@
 #include "mapping/mapping.h"
 
 /*
- * mbind(2) takes any set that has one usable node and silently drops the others, so its success proves nothing: each node is
- * looked up first.
+ * mbind(2) takes any set that has one usable node and silently drops the others, so its success proves nothing: each
+ * node is looked up first.
  */
 static int first_absent(const struct gmi_nodes *nodes)
 {

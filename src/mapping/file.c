@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Sources that exist already: a file by its path, or an open one by its descriptor. Whoever handed it over may be hostile or
- * mistaken, so what it is, how long it is, how it was opened and how it is sealed are all looked at before it is mapped.
+ * Sources that exist already: a file by its path, or an open one by its descriptor. Whoever handed it over may be
+ * hostile or mistaken, so what it is, how long it is, how it was opened and how it is sealed are all looked at before
+ * it is mapped.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -29,7 +30,8 @@ void gmi_file_identify(struct gmi_mapping *mapping, const struct stat *status)
 }
 
 /*
- * Size of the file. Return: 1 and the size; 0 for a character device, which has none and refuses by itself what it has not.
+ * Size of the file. Return: 1 and the size; 0 for a character device, which has none and refuses by itself what it has
+ * not.
  */
 static int file_size(int fd, const struct stat *status, uint64_t *ret_bytes)
 {
@@ -86,8 +88,9 @@ static int get_fd(struct gmi_mapping *mapping, const struct gm_region_opts *opts
 }
 
 /*
- * Files, block and character devices. What lies behind an anonymous inode has no type on many kernels: those with a size
- * (dma-buf, guest_memfd) may be memory; those without (eventfd, epoll, a KVM descriptor) are not, even where they can be mapped.
+ * Files, block and character devices. What lies behind an anonymous inode has no type on many kernels: those with a
+ * size (dma-buf, guest_memfd) may be memory; those without (eventfd, epoll, a KVM descriptor) are not, even where they
+ * can be mapped.
  */
 static bool is_mappable(const struct stat *status)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * A new file on a mounted hugetlbfs. Its parent folders are made as needed; the file itself is ours alone (O_EXCL) and unlinked
- * at once, so that its pages go back to the pool whatever becomes of this process. Folders stay when all went well: other
- * regions' files may be about to be made in them.
+ * A new file on a mounted hugetlbfs. Its parent folders are made as needed; the file itself is ours alone (O_EXCL) and
+ * unlinked at once, so that its pages go back to the pool whatever becomes of this process. Folders stay when all went
+ * well: other regions' files may be about to be made in them.
  */
 #include <fcntl.h>
 #include <string.h>

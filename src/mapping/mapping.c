@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * The life of a mapping: made step by step, undone by one ladder. The order of the steps matters: advice and NUMA policy say
- * where pages are to come from, so both stand before anything that makes pages (populating, locking).
+ * The life of a mapping: made step by step, undone by one ladder. The order of the steps matters: advice and NUMA
+ * policy say where pages are to come from, so both stand before anything that makes pages (populating, locking).
  */
 #include "mapping/mapping.h"
 
@@ -66,7 +66,10 @@ static int advise(const struct gmi_mapping *mapping, const struct gm_region_opts
 	return r;
 }
 
-/* After the policy, and not as a flag of mmap(2): that one locks before a policy can be set, and keeps failures to itself. */
+/*
+ * After the policy, and not as a flag of mmap(2): that one locks before a policy can be set, and keeps failures to
+ * itself.
+ */
 static int lock(const struct gmi_mapping *mapping, const struct gm_region_opts *opts, struct gm_error *error)
 {
 	int r;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * A mapping: a source's bytes in this process, what it was opened from, and what is to be undone when it goes. Made from
- * options that the region layer has checked and completed; immutable afterwards. Start reading at gmi_mapping_new().
+ * A mapping: a source's bytes in this process, what it was opened from, and what is to be undone when it goes. Made
+ * from options that the region layer has checked and completed; immutable afterwards. Start reading at
+ * gmi_mapping_new().
  *
  *	reservation           hva                      hva + mapped_bytes
  *	| guard, >= one page  | the source's bytes     | guard, >= one page |

@@ -3,10 +3,10 @@
  * Where a source is mapped. Address space is reserved for the bytes, a guard on both sides and room for alignment; what
  * alignment did not need is given back; then the source is mapped between the guards.
  *
- * It is not mapped over the reservation with MAP_FIXED: when that fails, depending on where in the kernel it does, the old
- * mapping stands or is gone already, and another thread may have mapped something of its own there, so that nobody could tell
- * any more what to unmap. Instead the middle is given up first and claimed with MAP_FIXED_NOREPLACE. Another thread may be
- * quicker; then it is tried elsewhere.
+ * It is not mapped over the reservation with MAP_FIXED: when that fails, depending on where in the kernel it does, the
+ * old mapping stands or is gone already, and another thread may have mapped something of its own there, so that nobody
+ * could tell any more what to unmap. Instead the middle is given up first and claimed with MAP_FIXED_NOREPLACE. Another
+ * thread may be quicker; then it is tried elsewhere.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -107,7 +107,10 @@ int gmi_place(struct gmi_mapping *mapping, const struct gm_region_opts *opts, st
 	if (!mapping->hugetlb && opts->huge != GM_HUGE_NEVER && bytes >= transparent_bytes())
 		alignment = transparent_bytes();
 	for (tries = 0; tries < TRIES_MAX; tries++) {
-		/* A file's huge pages stand at multiples of their size in the file, so the address has to agree with the offset. */
+		/*
+		 * A file's huge pages stand at multiples of their size in the file, so the address has to agree with
+		 * the offset.
+		 */
 		r = site_find(&site, alignment, (size_t)mapping->fd_offset & (alignment - 1));
 		if (r != 0)
 			return place_error(mapping, opts, r, error);

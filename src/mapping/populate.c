@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Populating all pages of a mapping, by several threads, chunk by chunk: each takes the next chunk that nobody has taken. The
- * calling thread is one of them, and between its chunks calls @progress. The kernel is asked to populate (MADV_POPULATE_*,
- * Linux 5.14), since touching a page that cannot be had is a SIGBUS, which a library cannot turn into an error number.
+ * Populating all pages of a mapping, by several threads, chunk by chunk: each takes the next chunk that nobody has
+ * taken. The calling thread is one of them, and between its chunks calls @progress. The kernel is asked to populate
+ * (MADV_POPULATE_*, Linux 5.14), since touching a page that cannot be had is a SIGBUS, which a library cannot turn into
+ * an error number.
  *
  * Locking: none. The job's counters are atomic; joining the threads is what makes their last values known.
  */
@@ -160,6 +161,12 @@ static int say_why(const struct job *job, int code, struct gm_error *error)
 	}
 	if (mapping->hugetlb && (code == -EFAULT || code == -ENOMEM))
 		return gmi_hugepages_short(mapping, opts, error);
+	if (code == -EFAULT)
+		return gmi_region_error(
+			opts, error, -GM_EFAULTED,
+			"populating, after %llu of %llu bytes: the file's pages cannot be had (no room in its "
+			"file system, or a read error)",
+			done, total);
 	return gmi_region_error(opts, error, code, "populating, after %llu of %llu bytes: %s", done, total,
 				strerror(-code));
 }

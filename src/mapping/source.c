@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Opening a source that the library makes itself: anonymous memory and memfds, of ordinary or of huge pages. Afterwards the
- * mapping's fd, page size and sharing are what gmi_place() is to map.
+ * Opening a source that the library makes itself: anonymous memory and memfds, of ordinary or of huge pages. Afterwards
+ * the mapping's fd, page size and sharing are what gmi_place() is to map.
  */
 #include <string.h>
 #include <sys/mman.h>

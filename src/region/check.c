@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Options of a region: completed with the defaults, and every contradiction in them refused with a sentence. Pure: nothing is
- * opened, so what the machine or a file says is found out later. What a source uses stands in one table; an option that it
- * does not use must be zero, so that a caller's mistake is not silently ignored.
+ * Options of a region: completed with the defaults, and every contradiction in them refused with a sentence. Pure:
+ * nothing is opened, so what the machine or a file says is found out later. What a source uses stands in one table; an
+ * option that it does not use must be zero, so that a caller's mistake is not silently ignored.
  */
 #include <string.h>
 #include <sys/mman.h>

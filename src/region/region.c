@@ -122,7 +122,9 @@ GMI_PUBLIC void gm_region_unref(struct gm_region *region)
 {
 	if (region == NULL)
 		return;
-	/* Release: what this holder did to the memory is done; acquire: and so is what the others did, before it goes. */
+	/*
+	 * Release: what this holder did to the memory is done; acquire: and so is what the others did, before it goes.
+	 */
 	if (__atomic_fetch_sub(&region->references, 1, __ATOMIC_ACQ_REL) == 1)
 		destroy(region);
 }

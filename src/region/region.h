@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Inside of a region. Written by its constructor, then immutable, but for the count of references and the part that belongs to
- * the space it stands in (that space's mutex).
+ * Inside of a region. Written by its constructor, then immutable, but for the count of references and the part that
+ * belongs to the space it stands in (that space's mutex).
  */
 #ifndef GMI_REGION_H
 #define GMI_REGION_H
@@ -54,7 +54,9 @@ struct gm_region {
 	struct gmi_tree_links by_file; /* index of the current map's file ranges */
 };
 
-/* Completes @opts (kind's and source's defaults) and refuses every contradiction in them. Return: as gm_region_new(). */
+/*
+ * Completes @opts (kind's and source's defaults) and refuses every contradiction in them. Return: as gm_region_new().
+ */
 int gmi_region_check(struct gm_region_opts *opts, struct gm_error *error);
 
 #endif

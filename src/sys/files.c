@@ -47,7 +47,9 @@ int gmi_memfd_new(const char *name, uint64_t huge_bytes)
 		return -fault;
 	if (huge_bytes != 0)
 		flags |= MFD_HUGETLB | (unsigned)__builtin_ctzll(huge_bytes) << MAP_HUGE_SHIFT;
-	/* Some systems refuse a memfd that could be executed (vm.memfd_noexec); kernels before 6.3 don't know the flag. */
+	/*
+	 * Some systems refuse a memfd that could be executed (vm.memfd_noexec); kernels before 6.3 don't know the flag.
+	 */
 	fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL)
 		fd = memfd_create(name, flags);

@@ -11,7 +11,10 @@ size_t gmi_page_bytes(void);
 
 /* Address space that nothing can be read from or written to. */
 int gmi_mmap_reserve(size_t bytes, void **ret_start);
-/* Maps at exactly @at, where nothing may be mapped yet: -EEXIST. Unlike MAP_FIXED it replaces nothing, even when it fails. */
+/*
+ * Maps at exactly @at, where nothing may be mapped yet: -EEXIST. Unlike MAP_FIXED it replaces nothing, even when it
+ * fails.
+ */
 int gmi_mmap_at(void *at, size_t bytes, int prot, int flags, int fd, uint64_t offset);
 void gmi_munmap(void *start, size_t bytes);
 

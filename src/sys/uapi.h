@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
-/* Kernel constants that the oldest supported C libraries and kernel headers lack. Whether the kernel knows them is found out at run time. */
+/*
+ * Kernel constants that the oldest supported C libraries and kernel headers lack. Whether the kernel knows them is
+ * found out at run time.
+ */
 #ifndef GMI_UAPI_H
 #define GMI_UAPI_H
 
