@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * For tests of what the process and the machine have: descriptors, mappings, flags of a mapping, the pool of huge pages. Counting
- * allocates nothing, so that it doesn't change what it counts.
+ * For tests of what the process and the machine have: descriptors, mappings, flags of a mapping, the pool of huge
+ * pages. Counting allocates nothing, so that it doesn't change what it counts.
  */
 #ifndef TEST_RESOURCES_H
 #define TEST_RESOURCES_H
@@ -95,7 +95,10 @@ static inline struct test_resources test_count(const char *directory)
 		assert_int_equal(now_.made, (before).made);                                                            \
 	} while (0)
 
-/* One value of /proc/self/smaps for the mapping that @address lies in: the line that begins with @label. False: no such mapping. */
+/*
+ * One value of /proc/self/smaps for the mapping that @address lies in: the line that begins with @label. False: no such
+ * mapping.
+ */
 static inline bool test_smaps(const void *address, const char *label, char *ret_value, size_t value_max)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");
@@ -116,7 +119,9 @@ static inline bool test_smaps(const void *address, const char *label, char *ret_
 	return found;
 }
 
-/* Whether the mapping at @address has a flag of two letters, as smaps writes them: "dc" is DONTFORK, "dd" is DONTDUMP. */
+/*
+ * Whether the mapping at @address has a flag of two letters, as smaps writes them: "dc" is DONTFORK, "dd" is DONTDUMP.
+ */
 static inline bool test_vm_flag(const void *address, const char *flag)
 {
 	char flags[1024], *word, *rest = flags;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
-/* For tests of sources: a directory that is watched for what stays behind, regions that must be made, and ones that must not. */
+/*
+ * For tests of sources: a directory that is watched for what stays behind, regions that must be made, and ones that
+ * must not.
+ */
 #ifndef TEST_SOURCES_H
 #define TEST_SOURCES_H
 

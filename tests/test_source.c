@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
-/* Sources of ordinary pages: each makes what it says (looked at through the kernel's eyes), and refuses what it must with a code of its own. */
+/*
+ * Sources of ordinary pages: each makes what it says (looked at through the kernel's eyes), and refuses what it must
+ * with a code of its own.
+ */
 #include "sources.h"
 
 #include <linux/loop.h>

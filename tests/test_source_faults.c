@@ -3,9 +3,9 @@
 #include "sources.h"
 
 /*
- * The n-th allocation or system call fails, for all n: a code comes back and nothing stays behind. Once it's not reached any
- * more, the region is made. A dirty log has one step that it can do without: it fences when the kernel won't. Return: how many
- * steps there were.
+ * The n-th allocation or system call fails, for all n: a code comes back and nothing stays behind. Once it's not
+ * reached any more, the region is made. A dirty log has one step that it can do without: it fences when the kernel
+ * won't. Return: how many steps there were.
  */
 static long fail_each(const struct gm_region_opts *opts, int code)
 {
