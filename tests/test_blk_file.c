@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * The block device on an image in a file: that the bytes get there, that an image which fails says why, and that what
+ * can't be an image is refused.
+ */
+#include "blk_fixture.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file_disk.h"
+
+/* A machine whose device has a file in place of the memory disk. */
+struct filed {
+	struct blk_machine machine;
+	struct file_disk *file;
+	char path[64];
+	int fd; /* the test's own */
+};
+
+static void make_image(struct filed *filed, off_t bytes)
+{
+	strcpy(filed->path, "/tmp/test_blk_file.XXXXXX");
+	filed->fd = mkstemp(filed->path);
+	assert_true(filed->fd >= 0);
+	assert_int_equal(ftruncate(filed->fd, bytes), 0);
+}
+
+static void filed_init(struct filed *filed, off_t bytes, bool read_only)
+{
+	struct vblk_disk disk;
+	struct vblk_opts opts = { .name = "disk0", .disk = &disk };
+	struct virtq_ring ring;
+
+	blk_machine_init(&filed->machine, &(struct blk_opts){ .world = BLK_SPACE });
+	make_image(filed, bytes);
+	assert_int_equal(file_disk_new(filed->path, read_only, &filed->file, &disk), 0);
+	assert_int_equal(disk.bytes, bytes);
+	vblk_free(filed->machine.vblk);
+	assert_int_equal(vblk_new(filed->machine.memory, &opts, &filed->machine.vblk), 0);
+	assert_int_equal(vblk_set_features(filed->machine.vblk, vblk_features(filed->machine.vblk)), 0);
+	ring = gblk_ring(filed->machine.gblk);
+	assert_int_equal(vblk_queue_set(filed->machine.vblk, 0, &ring), 0);
+}
+
+static void filed_fini(struct filed *filed)
+{
+	blk_machine_fini(&filed->machine);
+	file_disk_free(filed->file);
+	close(filed->fd);
+	unlink(filed->path);
+}
+
+static void to_and_fro(void **state)
+{
+	const uint64_t at = BLK_DATA + BLK_REGION_BYTES - 1000;
+	const size_t bytes = 300 * 512;
+	unsigned char *data = malloc(bytes), *seen = malloc(bytes);
+	struct filed filed;
+
+	(void)state;
+	assert_true(data != NULL && seen != NULL);
+	filed_init(&filed, 1000 * 512 + 10, false);
+	blk_pattern(data, bytes, 7);
+	blk_put(&filed.machine, at, data, bytes);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_OUT, 702, at, (uint32_t)bytes), VBLK_S_IOERR);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_OUT, 700, at, (uint32_t)bytes), VBLK_S_OK);
+	assert_int_equal(pread(filed.fd, seen, bytes, 700 * 512), bytes);
+	assert_memory_equal(seen, data, bytes);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_FLUSH, 0, 0, 0), VBLK_S_OK);
+	blk_pattern(data, bytes, 8);
+	assert_int_equal(pwrite(filed.fd, data, bytes, 0), bytes);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_IN, 0, at, (uint32_t)bytes), VBLK_S_OK);
+	blk_get(&filed.machine, at, seen, bytes);
+	assert_memory_equal(seen, data, bytes);
+	filed_fini(&filed);
+	free(data);
+	free(seen);
+}
+
+static uint8_t one_range(struct blk_machine *machine, uint32_t type, uint64_t sector, uint32_t sectors, uint32_t flags)
+{
+	struct vblk_range range = { gm_le64(sector), gm_le32(sectors), gm_le32(flags) };
+
+	return blk_do(machine, &(struct gblk_request){ .type = type, .ranges = &range, .ranges_count = 1 }).status;
+}
+
+/* Up to the end of an image that has half a sector there; the image keeps its size. */
+static void discard_and_zero(void **state)
+{
+	static const uint32_t types[] = { VBLK_T_WRITE_ZEROES, VBLK_T_WRITE_ZEROES, VBLK_T_DISCARD };
+	static const uint32_t flags[] = { 0, VBLK_RANGE_F_UNMAP, 0 };
+	static const unsigned char zeros[200 * 512];
+	static unsigned char data[200 * 512], seen[200 * 512];
+	const off_t bytes = 199 * 512 + 256;
+	struct filed filed;
+	struct stat status;
+	unsigned i;
+
+	(void)state;
+	filed_init(&filed, bytes, false);
+	for (i = 0; i < 3; i++) {
+		blk_pattern(data, sizeof(data), i);
+		assert_int_equal(pwrite(filed.fd, data, (size_t)bytes, 0), bytes);
+		assert_int_equal(one_range(&filed.machine, types[i], 10, 190, flags[i]), VBLK_S_OK);
+		assert_int_equal(pread(filed.fd, seen, (size_t)bytes, 0), bytes);
+		assert_memory_equal(seen, data, 10 * 512);
+		/* What a discard leaves behind is undefined. */
+		if (types[i] == VBLK_T_WRITE_ZEROES)
+			assert_memory_equal(seen + 10 * 512, zeros, (size_t)bytes - 10 * 512);
+		assert_int_equal(fstat(filed.fd, &status), 0);
+		assert_int_equal(status.st_size, bytes);
+	}
+	filed_fini(&filed);
+}
+
+/* Somebody cuts the image off: the guest has an error, the user a reason, and the rest goes on. */
+static void image_shrinks(void **state)
+{
+	struct vblk_error error;
+	struct filed filed;
+
+	(void)state;
+	filed_init(&filed, 100 * 512, true);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_IN, 90, BLK_DATA, 4096), VBLK_S_OK);
+	assert_int_equal(ftruncate(filed.fd, 92 * 512 + 3), 0);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_IN, 90, BLK_DATA, 4096), VBLK_S_IOERR);
+	vblk_queue_error(filed.machine.vblk, 0, &error);
+	assert_int_equal(error.code, -ENODATA);
+	assert_int_equal(error.op, VBLK_READ);
+	assert_int_equal(error.offset, 90 * 512);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_IN, 84, BLK_DATA, 4096), VBLK_S_OK);
+	filed_fini(&filed);
+}
+
+/* A limit in the middle of a write: the first call stops short there, the second says why. */
+static void write_stops_short(void **state)
+{
+	struct rlimit old, limit;
+	struct vblk_error error;
+	unsigned char byte = 0;
+	struct filed filed;
+
+	(void)state;
+	filed_init(&filed, 100 * 512, false);
+	assert_int_equal(ftruncate(filed.fd, 90 * 512), 0);
+	blk_put(&filed.machine, BLK_DATA + 1000, "x", 1);
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	limit = old;
+	limit.rlim_cur = 92 * 512;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_OUT, 90, BLK_DATA, 4096), VBLK_S_IOERR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	vblk_queue_error(filed.machine.vblk, 0, &error);
+	assert_int_equal(error.code, -EFBIG);
+	assert_int_equal(error.op, VBLK_WRITE);
+	assert_int_equal(pread(filed.fd, &byte, 1, 90 * 512 + 1000), 1);
+	assert_int_equal(byte, 'x');
+	filed_fini(&filed);
+}
+
+static void read_only(void **state)
+{
+	struct filed filed;
+
+	(void)state;
+	filed_init(&filed, 100 * 512, true);
+	assert_true(vblk_features(filed.machine.vblk) & VBLK_F_RO);
+	assert_false(vblk_features(filed.machine.vblk) & (VBLK_F_DISCARD | VBLK_F_WRITE_ZEROES));
+	assert_int_equal(blk_one(&filed.machine, VBLK_T_OUT, 0, BLK_DATA, 512), VBLK_S_IOERR);
+	filed_fini(&filed);
+}
+
+static void no_image(void **state)
+{
+	const int fds = test_count_fds();
+	struct file_disk *file = NULL;
+	struct vblk_disk disk;
+	char path[64];
+
+	(void)state;
+	assert_int_equal(file_disk_new("/nonexistent/image", true, &file, &disk), -ENOENT);
+	assert_int_equal(file_disk_new("/tmp", true, &file, &disk), -EMEDIUMTYPE);
+	assert_int_equal(file_disk_new("/tmp", false, &file, &disk), -EISDIR);
+	assert_int_equal(file_disk_new("/dev/null", true, &file, &disk), -EMEDIUMTYPE);
+	/* Opening a FIFO must not wait for its other side. */
+	snprintf(path, sizeof(path), "/tmp/test_blk_file.%d.fifo", (int)getpid());
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(file_disk_new(path, true, &file, &disk), -EMEDIUMTYPE);
+	assert_int_equal(unlink(path), 0);
+	assert_null(file);
+	assert_int_equal(test_count_fds(), fds);
+	file_disk_free(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(to_and_fro),    cmocka_unit_test(discard_and_zero),
+		cmocka_unit_test(image_shrinks), cmocka_unit_test(write_stops_short),
+		cmocka_unit_test(read_only),     cmocka_unit_test(no_image),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
