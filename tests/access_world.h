@@ -20,7 +20,7 @@
 #include <guestmem/guestmem.h>
 
 #define PAGE      UINT64_C(4096)
-#define WORLD_MAX 64
+#define WORLD_MAX 160
 
 /* How a region is described. */
 struct spec {
