@@ -100,7 +100,8 @@ static const struct gm_region_io store_io = { .read = store_read, .write = store
 static inline void world_region(struct world *world, const struct spec *spec)
 {
 	struct store *store = &world->stores[world->count];
-	bool calls = spec->callbacks || spec->kind == GM_DEVICE, pointer = !calls && spec->prot != 0;
+	bool calls = spec->callbacks || spec->kind == GM_DEVICE,
+	     pointer = !calls && (spec->prot != 0 || spec->kind == GM_FIRMWARE);
 	char name[GM_NAME_MAX];
 	struct gm_error error;
 	struct gm_region_opts opts = {
