@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+"""Takes out one guard of the library at a time and expects the tests to fail.
+
+    mutants.py SOURCE_TREE [--list] [--keep-going] [WORD ...]
+
+Each mutant is one replacement in one file and the tests that have to notice (under AddressSanitizer); WORDs choose those whose name has one of them.
+The tree is copied, configured once, and rebuilt for each mutant. A test notices by failing, by crashing, or by running into
+the time limit. Ends with "N passed, N failed": a mutant that no test notices has failed.
+"""
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TIME_LIMIT_S = 120
+
+# name, file, what stands there (once), what stands there instead, tests
+MUTANTS = [
+    # Bounds
+    ("bounds: inlined load", "include/guestmem/access.h",
+     "if (GM_LIKELY(offset < view->hot_room && (at.value & (bits / 8 - 1)) == 0))",
+     "if (GM_LIKELY((view->hot_room || offset) && (at.value & (bits / 8 - 1)) == 0))", ["object", "access_model"]),
+    ("bounds: inlined store is of a writable region", "include/guestmem/access.h",
+     "offset < view->hot_room && view->hot_writable &&", "offset < view->hot_room &&", ["object", "access_model"]),
+    ("bounds: room leaves no place for the last bytes", "src/access/view.c",
+     "view->room = bytes - 7;", "view->room = bytes + 1;", ["object", "access_model"]),
+    ("bounds: range that wraps", "src/access/walk.c",
+     "if (bytes - 1 > UINT64_MAX - at)", "if (0)", ["access"]),
+    ("bounds: piece is clipped to its region", "src/access/view.c",
+     "bytes - 1 <= left ? bytes : left + 1", "bytes", ["access", "access_model"]),
+    ("bounds: address behind the last of a region", "src/map/map.h",
+     "region != NULL && address <= region->range.last.value ? region : NULL", "region", ["map", "access"]),
+    ("bounds: all is checked before anything is done", "src/access/walk.c",
+     "return look(walk, &found);", "return (void)look, (void)found, 0;", ["access"]),
+    ("bounds: range of a region wraps", "include/guestmem/address.h",
+     "if (bytes - 1 > UINT64_MAX - first.value)", "if (0)", ["address", "region"]),
+    ("bounds: file shorter than its region", "src/mapping/file.c",
+     "if (r == 1 && (mapping->fd_offset > size || opts->bytes > size - mapping->fd_offset))", "if (0)", ["source"]),
+    # Permissions
+    ("permission: protection", "src/access/view.c", "if ((access & ~region->prot) != 0)", "if (0)",
+     ["access", "access_model"]),
+    ("permission: kinds", "src/access/view.c", "if ((view->kinds & GM_KIND_BIT(region->kind)) == 0)", "if (0)",
+     ["access", "access_model"]),
+    ("permission: dispatch asked for", "src/access/view.c", "if ((view->flags & GM_VIEW_DISPATCH) == 0)", "if (0)",
+     ["dispatch"]),
+    ("permission: a device's own registers", "src/access/view.c", "if (view->owned && region->tag == view->owner)",
+     "if (0)", ["dispatch"]),
+    # Dirty marks
+    ("dirty: inlined store", "include/guestmem/access.h", "if (view->hot_dirty)", "if (0)", ["object", "access_model"]),
+    ("dirty: write", "src/access/walk.c", """		r = gmi_call_write(piece, data);
+	/* After a failure too: nobody knows how much of it was done, and a page too many is better than one too few. */
+	gmi_mark(piece->region->dirty, piece->offset, piece->bytes);""", """		r = gmi_call_write(piece, data);""",
+     ["access", "access_model"]),
+    ("dirty: fill", "src/access/walk.c", """	r = gmi_bytes_fill(piece->hva, byte, piece->bytes);
+	gmi_mark(piece->region->dirty, piece->offset, piece->bytes);""",
+     """	r = gmi_bytes_fill(piece->hva, byte, piece->bytes);""", ["access", "access_model"]),
+    ("dirty: other readers are told", "src/dirty/collect.c", "if (dirty->readers[i] != except)", "if (0)",
+     ["dirty", "dirty_model"]),
+    ("dirty: summary bit", "src/dirty/mark.c",
+     "(void)__atomic_fetch_or(&head->summary[i], mask, __ATOMIC_SEQ_CST);", ";", ["dirty"]),
+    ("dirty: summary bit of a half-read group", "src/dirty/collect.c", "if (left != 0)\n\t\t(void)__atomic_fetch_or",
+     "if (0)\n\t\t(void)__atomic_fetch_or", ["dirty", "dirty_model"]),
+    # Readers
+    ("readers: slots are looked at", "src/space/reclaim.c",
+     "if (__atomic_load_n(&view->slot, __ATOMIC_SEQ_CST) == map)", "if (0)", ["space", "space_model", "space_threads"]),
+    ("readers: pins are counted", "src/space/reclaim.c", "return __atomic_load_n(&map->pins, __ATOMIC_ACQUIRE) != 0 ||",
+     "return", ["space", "space_model"]),
+    ("readers: references are counted", "src/space/reclaim.c",
+     "__atomic_load_n(&map->references, __ATOMIC_ACQUIRE) != 0;", "false;", ["space", "space_model"]),
+    ("readers: enter looks again", "include/guestmem/view.h", "if (GM_LIKELY(again == map))", "if (1 || again == map)",
+     ["space_threads"]),
+    ("readers: leave ends the section", "include/guestmem/view.h", "view->hot_room = 0;\n\t/* Pairs", "/* Pairs",
+     ["space_threads", "access"]),
+    ("readers: what a view caches is of its map", "include/guestmem/view.h",
+     "->generation == view->generation))", "->generation == view->generation || view->generation))",
+     ["space_threads"]),
+    ("readers: regions go to the older map that has them", "src/space/reclaim.c",
+     "if (map->older != NULL && region->born <= map->older->head.generation) {", "if (0) {",
+     ["space", "space_model"]),
+    ("readers: nodes go to the older map that has them", "src/space/reclaim.c",
+     "if (map->older != NULL && node->born <= map->older->head.generation) {", "if (0) {", ["space_model"]),
+    ("readers: wait waits", "src/space/reclaim.c", "if (!pending)\n\t\t\treturn 0;", "return 0;",
+     ["space", "space_threads"]),
+    # Rollback
+    ("rollback: indexes forget what was staged", "src/space/commit.c",
+     "leave_indexes(staging->space, region);\n\t\tregion->born = 0;", "region->born = 0;",
+     ["space", "space_model"]),
+    ("rollback: what was to be removed is back", "src/space/commit.c",
+     "region->died = 0;\n\t\tjoin_indexes(staging->space, region);", "region->died = 0;", ["space", "space_model"]),
+    ("rollback: staged removals live on", "src/space/commit.c",
+     "region->died = 0;\n\t\tjoin_indexes(staging->space, region);", "join_indexes(staging->space, region);",
+     ["space", "space_model"]),
+    ("rollback: nodes are freed", "src/map/tree.c", "free_made(builder, true);", "", ["tree"]),
+    ("rollback: listeners before the refusal abort", "src/space/commit.c", "while (i-- > 0) {", "while (0) {",
+     ["listener"]),
+    # Updates
+    ("update: overlap", "src/space/commit.c",
+     "if (there != NULL && there->range.last.value >= region->range.first.value)", "if (0)", ["space", "space_model"]),
+    ("update: name", "src/space/commit.c", "there = gmi_index_find_name(&space->names, region->name);", "there = NULL;",
+     ["space", "space_model"]),
+    ("update: bytes of a file", "src/space/commit.c",
+     "there = region->flags & GM_REGION_ALIAS ? NULL : gmi_index_find_alias(&space->files, region);", "there = NULL;",
+     ["space", "space_model"]),
+    ("update: layout", "src/space/commit.c", "return space->has_layout ?", "return 0 ?", ["space"]),
+    ("update: a region stands in one space", "src/space/commit.c",
+     "if (__atomic_load_n(&region->space, __ATOMIC_ACQUIRE) != space || region->died != 0)", "if (0)", ["space"]),
+]
+
+
+def shorten(text):
+    return " ".join(text.split())[:70]
+
+
+def replace_once(path, old, new):
+    text = path.read_text()
+    if text.count(old) != 1:
+        sys.exit(f"mutants: {path}: {text.count(old)} places instead of one for: {shorten(old)}")
+    path.write_text(text.replace(old, new))
+    return text
+
+
+def run(arguments, **options):
+    return subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          **options)
+
+
+def notices(build, test):
+    try:
+        return run([str(build / "tests" / f"test_{test}")], timeout=TIME_LIMIT_S).returncode != 0
+    except subprocess.TimeoutExpired:
+        return True
+
+
+def build_tests(build, tests):
+    result = run(["ninja", "-C", str(build)] + [f"tests/test_{test}" for test in tests])
+    if result.returncode != 0:
+        sys.exit(result.stdout)
+
+
+def try_mutant(tree, build, mutant):
+    name, file, old, new, tests = mutant
+    path = tree / file
+    original = replace_once(path, old, new)
+    try:
+        build_tests(build, tests)
+        for test in tests:
+            if notices(build, test):
+                return test
+        return None
+    finally:
+        path.write_text(original)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("source")
+    parser.add_argument("words", nargs="*", help="only mutants whose name has one of these")
+    parser.add_argument("--list", action="store_true", help="name the mutants and stop")
+    options = parser.parse_args()
+    chosen = [m for m in MUTANTS if not options.words or any(word in m[0] for word in options.words)]
+    if options.list:
+        print("\n".join(m[0] for m in chosen))
+        return 0
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="guestmem-mutants-") as scratch:
+        tree, build = pathlib.Path(scratch) / "tree", pathlib.Path(scratch) / "build"
+        shutil.copytree(options.source, tree, ignore=shutil.ignore_patterns(".git", "build*"))
+        result = run(["meson", "setup", "-Dwerror=false", "-Db_sanitize=address", str(build), str(tree)])
+        if result.returncode != 0:
+            sys.exit(result.stdout)
+        # First the tree as it is: a test that fails anyway notices nothing.
+        tests = sorted({test for m in chosen for test in m[4]})
+        build_tests(build, tests)
+        for test in tests:
+            if notices(build, test):
+                sys.exit(f"mutants: test_{test} fails without any mutant")
+        for mutant in chosen:
+            test = try_mutant(tree, build, mutant)
+            failed += test is None
+            print(f"{'ok    ' if test else 'MISSED'} {mutant[0]}{': ' + test if test else ''}", flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
