@@ -9,13 +9,19 @@
 
 static int host_read(void *opaque, struct gm_offset offset, void *data, size_t bytes)
 {
-	memcpy(data, (unsigned char *)opaque + offset.value, bytes);
+	const struct blk_machine *machine = opaque;
+
+	memcpy(data, machine->host + offset.value, bytes);
 	return 0;
 }
 
 static int host_write(void *opaque, struct gm_offset offset, const void *data, size_t bytes)
 {
-	memcpy((unsigned char *)opaque + offset.value, data, bytes);
+	struct blk_machine *machine = opaque;
+
+	memcpy(machine->host + offset.value, data, bytes);
+	if (machine->on_write != NULL)
+		machine->on_write(machine, BLK_BASE + offset.value, bytes);
 	return 0;
 }
 
@@ -64,7 +70,7 @@ static void make_map(struct blk_machine *machine, const struct blk_opts *opts)
 	if (opts->world == BLK_CALLBACKS) {
 		region.source = GM_SOURCE_CALLBACKS;
 		region.io = &host_io;
-		region.opaque = machine->host;
+		region.opaque = machine;
 	} else {
 		region.source = GM_SOURCE_POINTER;
 		region.hva = machine->host;
@@ -197,6 +203,8 @@ static void execute(struct blk_disk *disk, struct vblk_io *io)
 {
 	int64_t result = 0;
 
+	if (disk->on_transfer != NULL)
+		disk->on_transfer(disk->opaque);
 	disk->ops[io->op]++;
 	disk->may_unmap = io->may_unmap;
 	if (io->iovecs_count > disk->iovecs_max && (io->op == VBLK_READ || io->op == VBLK_WRITE))

@@ -32,12 +32,14 @@ enum blk_world {
 /* A disk in memory. Not more than one thread. */
 struct blk_disk {
 	unsigned char *bytes;
-	uint64_t size;       /* as it is now; a test may shrink it */
-	int fail;            /* error number to fail the next transfers with */
-	bool is_held;        /* transfers wait for blk_disk_release() */
-	unsigned ops[5];     /* by enum vblk_op */
-	unsigned iovecs_max; /* most of any transfer */
-	bool may_unmap;      /* of the last one */
+	uint64_t size;                     /* as it is now; a test may shrink it */
+	int fail;                          /* error number to fail the next transfers with */
+	bool is_held;                      /* transfers wait for blk_disk_release() */
+	unsigned ops[5];                   /* by enum vblk_op */
+	unsigned iovecs_max;               /* most of any transfer */
+	bool may_unmap;                    /* of the last one */
+	void (*on_transfer)(void *opaque); /* may be NULL: called before each one is done */
+	void *opaque;
 	struct vblk_io *pending[BLK_PENDING_MAX];
 	unsigned pending_count;
 };
@@ -50,6 +52,8 @@ struct blk_machine {
 	struct gm_map *map;
 	struct gm_memory *memory;
 	struct gm_view view; /* the test's own */
+	/* May be NULL: called after each write that a region of callbacks sees. */
+	void (*on_write)(struct blk_machine *machine, uint64_t at, size_t bytes);
 
 	struct blk_disk disk;
 	struct vblk *vblk;

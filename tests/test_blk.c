@@ -222,6 +222,43 @@ static void discard_and_zero(void **state)
 	}
 }
 
+static void claim_done(void *opaque, struct vblk_io *io)
+{
+	assert_in_range(io->bytes, 1, (uint64_t)VBLK_RANGE_SECTORS_MAX * VBLK_SECTOR_BYTES);
+	++*(unsigned *)opaque;
+	vblk_io_done(io, 0);
+}
+
+/* On a disk that has so many sectors, the limit of a range is one, and the disk's end is where it is. */
+static void large_ranges(void **state)
+{
+	const uint32_t max = VBLK_RANGE_SECTORS_MAX;
+	const uint64_t sectors = UINT64_C(1) << 40;
+	unsigned done = 0;
+	struct vblk_disk disk = {
+		.bytes = sectors * VBLK_SECTOR_BYTES, .can_zero = true, .submit = claim_done, .opaque = &done
+	};
+	struct vblk_range good = range_of(sectors - max, max, 0), more = range_of(0, max + 1, 0);
+	struct vblk_range beyond = range_of(sectors - max + 1, max, 0);
+	struct blk_machine machine;
+	struct virtq_ring ring;
+
+	(void)state;
+	blk_machine_init(&machine, &(struct blk_opts){ .world = BLK_FIXED });
+	ring = gblk_ring(machine.gblk);
+	vblk_free(machine.vblk);
+	assert_int_equal(vblk_new(machine.memory, &(struct vblk_opts){ .name = "large", .disk = &disk }, &machine.vblk),
+			 0);
+	assert_int_equal(vblk_set_features(machine.vblk, vblk_features(machine.vblk)), 0);
+	assert_int_equal(vblk_queue_set(machine.vblk, 0, &ring), 0);
+	assert_int_equal(with_ranges(&machine, VBLK_T_WRITE_ZEROES, &good, 1), VBLK_S_OK);
+	assert_int_equal(done, 1);
+	assert_int_equal(with_ranges(&machine, VBLK_T_WRITE_ZEROES, &more, 1), VBLK_S_IOERR);
+	assert_int_equal(with_ranges(&machine, VBLK_T_WRITE_ZEROES, &beyond, 1), VBLK_S_IOERR);
+	assert_int_equal(done, 1);
+	blk_machine_fini(&machine);
+}
+
 static void bad_requests(void **state)
 {
 	struct blk_machine machine;
@@ -430,6 +467,34 @@ static void options(void **state)
 	blk_machine_fini(&machine);
 }
 
+static void add_another(void *opaque)
+{
+	struct blk_machine *machine = opaque;
+	struct gblk_result result;
+
+	assert_true(gblk_reap(machine->gblk, &result) >= 0);
+	assert_int_equal(gblk_add(machine->gblk, &(struct gblk_request){ .type = VBLK_T_FLUSH }), 0);
+	assert_true(gblk_kick(machine->gblk) >= 0);
+}
+
+/* A driver that adds a request for each that is taken does not hold the thread for ever. */
+static void endless_driver(void **state)
+{
+	struct blk_machine machine;
+
+	(void)state;
+	blk_machine_init(&machine, &(struct blk_opts){ .world = BLK_SPACE });
+	machine.disk.on_transfer = add_another;
+	machine.disk.opaque = &machine;
+	add_another(&machine);
+	assert_int_equal(vblk_queue_run(machine.vblk, 0), 64);
+	assert_int_equal(vblk_queue_run(machine.vblk, 0), 64);
+	machine.disk.on_transfer = NULL;
+	assert_int_equal(vblk_queue_run(machine.vblk, 0), 1);
+	assert_int_equal(machine.disk.ops[VBLK_FLUSH], 129);
+	blk_machine_fini(&machine);
+}
+
 /* A queue is taken down in the middle and goes on where it was. */
 static void resume(void **state)
 {
@@ -459,6 +524,8 @@ int main(void)
 		cmocka_unit_test(partial_sector),
 		cmocka_unit_test(disk_failures),
 		cmocka_unit_test(options),
+		cmocka_unit_test(large_ranges),
+		cmocka_unit_test(endless_driver),
 		cmocka_unit_test(resume),
 	};
 

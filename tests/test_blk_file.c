@@ -163,6 +163,79 @@ static void write_stops_short(void **state)
 	filed_fini(&filed);
 }
 
+/*
+ * One preadv(2) moves 4 KiB less than 2 GiB at most, so a transfer of 2 GiB takes two, the second of which has to go on where the
+ * first ended. The memory is one buffer many times over, but for the last piece; the file is a hole but for its last bytes.
+ */
+#define PIECE_BYTES (UINT64_C(64) << 20)
+#define PIECES      32
+#define RINGS_AT    (UINT64_C(4) << 30)
+#define RINGS_BYTES (UINT64_C(1) << 20)
+#define TOGETHER    (PIECE_BYTES * PIECES)
+
+static void more_than_one_call_takes(void **state)
+{
+	const struct gblk_segment segment = { gm_gpa(0), (uint32_t)TOGETHER };
+	unsigned char *many = test_pages(PIECE_BYTES), *last = test_pages(PIECE_BYTES),
+		      *rings = test_pages(RINGS_BYTES);
+	struct gm_region *regions[PIECES + 1];
+	unsigned char data[8192];
+	struct gblk_result result;
+	struct gm_memory *memory;
+	struct gm_error error;
+	struct file_disk *file;
+	struct vblk_disk disk;
+	struct virtq_ring ring;
+	struct gm_map *map;
+	struct vblk *vblk;
+	struct gblk *gblk;
+	char path[64];
+	unsigned i;
+	int fd;
+
+	(void)state;
+	for (i = 0; i < PIECES; i++) {
+		snprintf(path, sizeof(path), "piece%u", i);
+		regions[i] = test_ram(path, i * PIECE_BYTES, PIECE_BYTES, i + 1 < PIECES ? many : last);
+	}
+	regions[PIECES] = test_ram("rings", RINGS_AT, RINGS_BYTES, rings);
+	assert_int_equal(gm_map_new(NULL, regions, PIECES + 1, &map, &error), 0);
+	assert_int_equal(gm_map_memory(map, GM_ONLY_RAM, &memory), 0);
+	fd = memfd_create("image", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+	blk_pattern(data, sizeof(data), 3);
+	assert_int_equal(pwrite(fd, data, sizeof(data), (off_t)(TOGETHER - sizeof(data))), sizeof(data));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	assert_int_equal(file_disk_new(path, true, &file, &disk), 0);
+	assert_int_equal(vblk_new(memory, &(struct vblk_opts){ .name = "disk0", .disk = &disk }, &vblk), 0);
+	assert_int_equal(vblk_set_features(vblk, VBLK_F_VERSION_1), 0);
+	assert_int_equal(
+		gblk_new(&(struct gblk_opts){ .memory = memory, .at = gm_gpa(RINGS_AT), .size = 16, .segments_max = 1 },
+			 &gblk),
+		0);
+	ring = gblk_ring(gblk);
+	assert_int_equal(vblk_queue_set(vblk, 0, &ring), 0);
+	assert_int_equal(gblk_add(gblk, &(struct gblk_request){ .segments = &segment, .segments_count = 1 }), 0);
+	assert_int_equal(gblk_kick(gblk), 1);
+	assert_int_equal(vblk_queue_run(vblk, 0), 1);
+	assert_int_equal(gblk_reap(gblk, &result), 1);
+	assert_int_equal(result.status, VBLK_S_OK);
+	assert_int_equal(result.bytes, TOGETHER + 1);
+	assert_memory_equal(last + PIECE_BYTES - sizeof(data), data, sizeof(data));
+
+	vblk_free(vblk);
+	gblk_free(gblk);
+	file_disk_free(file);
+	close(fd);
+	gm_memory_unref(memory);
+	gm_map_unref(map);
+	for (i = 0; i < PIECES + 1; i++)
+		gm_region_unref(regions[i]);
+	munmap(many, PIECE_BYTES);
+	munmap(last, PIECE_BYTES);
+	munmap(rings, RINGS_BYTES);
+}
+
 static void read_only(void **state)
 {
 	struct filed filed;
@@ -200,9 +273,10 @@ static void no_image(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(to_and_fro),    cmocka_unit_test(discard_and_zero),
-		cmocka_unit_test(image_shrinks), cmocka_unit_test(write_stops_short),
-		cmocka_unit_test(read_only),     cmocka_unit_test(no_image),
+		cmocka_unit_test(to_and_fro),        cmocka_unit_test(discard_and_zero),
+		cmocka_unit_test(image_shrinks),     cmocka_unit_test(more_than_one_call_takes),
+		cmocka_unit_test(write_stops_short), cmocka_unit_test(read_only),
+		cmocka_unit_test(no_image),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,6 +255,7 @@ static void bounced_in_flight(void **state)
 	machine.disk.is_held = true;
 	blk_submit(&machine, &(struct gblk_request){ .type = VBLK_T_OUT, .segments = &segment, .segments_count = 1 });
 	blk_put(&machine, BLK_DATA, other, VBLK_BOUNCE_BYTES_MAX);
+	assert_int_equal(vblk_queue_unset(machine.vblk, 0, NULL), -EBUSY);
 	blk_disk_release(&machine.disk);
 	assert_int_equal(gblk_reap(machine.gblk, &result), 1);
 	assert_int_equal(result.status, VBLK_S_OK);
