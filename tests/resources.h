@@ -186,27 +186,43 @@ static inline bool test_pool_set(const struct test_pool *pool, long pages)
 	return test_number_in(TEST_POOL) == pages;
 }
 
+/* The one that this program has; a test that fails in the middle leaves it to the next one, or to the program's exit. */
+static struct test_pool test_pool_held = { -1, 0 };
+
+static inline void test_pool_give_held(void)
+{
+	if (test_pool_held.fd < 0)
+		return;
+	(void)test_pool_set(&test_pool_held, test_pool_held.before);
+	close(test_pool_held.fd);
+	test_pool_held.fd = -1;
+}
+
 /* Whether the pool can be had, with @pages pages. */
 static inline bool test_pool_take(struct test_pool *pool, long pages)
 {
+	test_pool_give_held();
 	pool->before = 0;
 	pool->fd = open(TEST_POOL, O_RDWR | O_CLOEXEC);
 	if (pool->fd < 0)
 		return false;
-	if (flock(pool->fd, LOCK_EX) != 0)
+	if (flock(pool->fd, LOCK_EX) != 0) {
+		close(pool->fd);
 		return false;
+	}
 	pool->before = test_number_in(TEST_POOL);
+	test_pool_held = *pool;
+	(void)atexit(test_pool_give_held);
 	if (test_pool_set(pool, pages))
 		return true;
-	(void)test_pool_set(pool, pool->before);
-	close(pool->fd);
+	test_pool_give_held();
 	return false;
 }
 
 static inline void test_pool_give(struct test_pool *pool)
 {
-	(void)test_pool_set(pool, pool->before);
-	close(pool->fd);
+	test_pool_give_held();
+	pool->fd = -1;
 }
 
 #endif
