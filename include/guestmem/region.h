@@ -190,13 +190,17 @@ struct gm_region_opts {
  *	-GM_EWRAP	@first plus @bytes, or @fd_offset plus @bytes, passes 2^64
  *	-ENAMETOOLONG	@name
  *	-E2BIG		@size is larger than this library's struct and the surplus is not zero
- *	-ENOENT, -EACCES, ...	@path can't be opened
+ *	-ENOENT, -EACCES, ...	@path can't be opened; -EEXIST: HUGETLBFS makes its file, and it is there
  *	-EBADF		@fd is not an open file
  *	-EMEDIUMTYPE	@fd or @path is not something that can be mapped as memory
  *	-ENODATA	the file is shorter than @fd_offset plus @bytes
  *	-EPERM		a seal or the open mode of the file forbids the mapping asked for
  *	-ENOMEM		no memory, or the huge-page pool is empty or too small (the sentence gives its numbers)
  *	-ENODEV		no such NUMA node, or no such huge-page size on this machine
+ *	-ENOSYS		strict NUMA policy, and the kernel has none; -EOPNOTSUPP: a shared file of this file system heeds none
+ *	-EOPNOTSUPP	GM_REGION_PREALLOC, and the kernel (before 5.14) can't populate such a mapping safely
+ *	-GM_EFAULTED	GM_REGION_PREALLOC, and the file's pages can't be had: its file system is full, or a read failed
+ *	-EFBIG		no file can be as long as @bytes
  *	-ECANCELED	@progress said so
  *	and the error number of any other system call that failed.
  */
