@@ -12,6 +12,7 @@
 #include <guestmem/dirty.h>
 
 #include "base/base.h"
+#include "dirty/dirty.h"
 #include "sys/fault.h"
 
 #define PAGE UINT64_C(4096)
@@ -287,6 +288,28 @@ static void test_readers(void **state)
 	gm_dirty_free(dirty);
 }
 
+/*
+ * Another thread has set bits of pages, and not come to their summary bits yet. A mark of the same pages must not rely on it: once
+ * it returned, a collect finds them.
+ */
+static void test_mark_overtakes(void **state)
+{
+	struct gm_dirty *dirty = new_log(2048 * PAGE, 0, PAGE);
+	struct gm_dirty_reader *reader = new_reader(dirty);
+
+	(void)state;
+	dirty->head.words[0] = 2;
+	gmi_dirty_mark_at(&dirty->head, PAGE);
+	expect_one(reader, PAGE, 2 * PAGE - 1);
+	dirty->head.words[1] = 2;
+	gm_dirty_mark(dirty, gm_offset(65 * PAGE), 1);
+	expect_one(reader, 65 * PAGE, 66 * PAGE - 1);
+	memset(&dirty->head.words[8], 0xff, 16 * sizeof(uint64_t));
+	gm_dirty_mark(dirty, gm_offset(512 * PAGE), 1024 * PAGE);
+	expect_one(reader, 512 * PAGE, 1536 * PAGE - 1);
+	gm_dirty_free(dirty);
+}
+
 static void test_merge_refuses(void **state)
 {
 	struct gm_dirty *dirty = new_log(100 * PAGE, 0, PAGE);
@@ -409,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_windows),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_readers),
+		cmocka_unit_test(test_mark_overtakes),
 		cmocka_unit_test(test_merge_refuses),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_faults),
