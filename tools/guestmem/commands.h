@@ -7,6 +7,7 @@
 #include "text.h"
 
 int command_plan(int argc, char **argv, struct failure *failure);
+int command_run(int argc, char **argv, struct failure *failure);
 
 /* "auto", "always", "never". */
 int parse_when(const char *text, enum when *ret_when, struct failure *failure);

@@ -17,11 +17,13 @@
 
 int place_only(const struct place *place, const char *const *keys)
 {
-	json_object_object_foreach(place->object, key, value)
-	{
+	struct json_object_iterator at = json_object_iter_begin(place->object),
+				    end = json_object_iter_end(place->object);
+
+	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
+		const char *key = json_object_iter_peek_name(&at);
 		size_t i = 0;
 
-		(void)value;
 		while (keys[i] && strcmp(keys[i], key) != 0)
 			i++;
 		if (!keys[i])

@@ -50,6 +50,7 @@ static int run_command(int argc, char **argv, struct failure *failure)
 		int (*run)(int argc, char **argv, struct failure *failure);
 	} commands[] = {
 		{ "plan", command_plan },
+		{ "run", command_run },
 	};
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
