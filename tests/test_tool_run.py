@@ -195,11 +195,12 @@ class Interrupted(Base):
         self.ended(process, 1, "replaced by another file")
 
     def test_disk_shrinks(self):
-        for args in ([], ["--read-only"], ["--in-place"]):
+        # In place the device may have made it as long again before anyone looks: then it is the contents that are wrong.
+        for args, words in (([], "during the run"), (["--read-only"], "during the run"), (["--in-place"], "guestmem: ")):
             with self.subTest(args):
                 process = self.start(*args)
                 os.truncate(self.disk, 12345)
-                self.ended(process, 1, "during the run")
+                self.ended(process, 1, words)
 
     def test_disk_is_written_by_another(self):
         process = self.start("--read-only")

@@ -234,6 +234,19 @@ static int send(struct driver *driver, struct request *request)
 	return 1;
 }
 
+static int differ(struct driver *driver, const struct request *request)
+{
+	uint64_t i = 0;
+
+	/* Of an image that somebody cut or replaced, this is what is to be said. */
+	if (image_watch(&driver->run->image, &driver->failure) < 0)
+		return -1;
+	while (driver->data[i] == driver->wanted[i])
+		i++;
+	return fail(&driver->failure, STATUS_WRONG, "byte 0x%llx of the disk was read as 0x%02x and is 0x%02x",
+		    (unsigned long long)(request->sector * SECTOR_BYTES + i), driver->data[i], driver->wanted[i]);
+}
+
 /* Segment by segment through the view, as a guest looks; past the map where a slot went meanwhile. */
 static int compare(struct driver *driver, struct request *request)
 {
@@ -257,13 +270,7 @@ static int compare(struct driver *driver, struct request *request)
 	gm_view_leave(&driver->view);
 	if (r < 0)
 		return fail(&driver->failure, STATUS_WRONG, "the driver can't read guest memory: %s", strerror(-r));
-	for (uint64_t i = 0; i < offset; i++)
-		if (driver->data[i] != driver->wanted[i])
-			return fail(&driver->failure, STATUS_WRONG,
-				    "byte 0x%llx of the disk was read as 0x%02x and is 0x%02x",
-				    (unsigned long long)(request->sector * SECTOR_BYTES + i), driver->data[i],
-				    driver->wanted[i]);
-	return 0;
+	return memcmp(driver->data, driver->wanted, offset) ? differ(driver, request) : 0;
 }
 
 /* A request that went well: compare, or note what the disk holds now. */

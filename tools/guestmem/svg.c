@@ -38,7 +38,12 @@ struct page {
 
 static int band_height(const struct band *band)
 {
-	return band->entry ? BOX_HEIGHT + WEIGHT_SCALE * (int)band_weight(band) : GAP_HEIGHT;
+	int height = BOX_HEIGHT + WEIGHT_SCALE * (int)band_weight(band);
+
+	if (!band->entry)
+		return GAP_HEIGHT;
+	/* A folded row has to say that it is one. */
+	return band->count > 1 && height < TALL ? TALL : height;
 }
 
 static void put_text(FILE *out, const char *text)
