@@ -18,30 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/*
- * A sanitizer maps memory of its own as it goes, so mapped bytes are no measure; and it makes mlock(2) do nothing, since
- * its shadow would have to be locked too.
- */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define TEST_SANITIZED 1
-#endif
-#endif
-#ifndef TEST_SANITIZED
-#define TEST_SANITIZED 0
-#endif
-
 #define TEST_POOL "/proc/sys/vm/nr_hugepages"
-
-/* For reasons that a test can't run: a machine that lacks something is a skip that says why, never a pass. */
-#define test_skip(...)                                                                                                 \
-	do {                                                                                                           \
-		print_message("skipped: " __VA_ARGS__);                                                                \
-		print_message("\n");                                                                                   \
-		skip();                                                                                                \
-	} while (0)
 
 struct test_resources {
 	unsigned fds;

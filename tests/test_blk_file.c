@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "file_disk.h"
+#include "resources.h"
 
 /* A machine whose device has a file in place of the memory disk. */
 struct filed {
@@ -250,7 +251,7 @@ static void read_only(void **state)
 
 static void no_image(void **state)
 {
-	const int fds = test_count_fds();
+	const int fds = (int)test_count(NULL).fds;
 	struct file_disk *file = NULL;
 	struct vblk_disk disk;
 	char path[64];
@@ -266,7 +267,7 @@ static void no_image(void **state)
 	assert_int_equal(file_disk_new(path, true, &file, &disk), -EMEDIUMTYPE);
 	assert_int_equal(unlink(path), 0);
 	assert_null(file);
-	assert_int_equal(test_count_fds(), fds);
+	assert_int_equal((int)test_count(NULL).fds, fds);
 	file_disk_free(NULL);
 }
 
