@@ -5,26 +5,27 @@
  */
 #include "access_world.h"
 
-#define BASE    UINT64_C(0x10000) /* sixteen adjacent regions of one page, the sixth and tenth behind callbacks */
-#define HOLE    UINT64_C(0x20000)
-#define RDONLY  UINT64_C(0x22000)
-#define DEVICE  UINT64_C(0x24000)
-#define WRONLY  UINT64_C(0x26000)
-#define FIRM    UINT64_C(0x28000) /* of a kind that the view does not reach */
+#define BASE    UINT64_C(0x10000) /* RUN adjacent regions of one page, the sixth and tenth behind callbacks */
+#define RUN     20                /* more than a walk remembers */
+#define SIZE    (RUN * PAGE)
+#define HOLE    (BASE + SIZE)
+#define RDONLY  (HOLE + 2 * PAGE)
+#define DEVICE  (HOLE + 4 * PAGE)
+#define WRONLY  (HOLE + 6 * PAGE)
+#define FIRM    (HOLE + 8 * PAGE) /* of a kind that the view does not reach */
 #define TOP     (UINT64_MAX - PAGE + 1)
 #define SCRATCH UINT64_C(0x100000) /* far from all the others: the other side of copies */
-#define SIZE    (16 * PAGE)
 
 static struct world world;
 static unsigned char data[SIZE + 16], got[SIZE + 16];
 
 static int setup(void **state)
 {
-	struct spec specs[28] = { { 0 } };
+	struct spec specs[RUN + 12] = { { 0 } };
 	unsigned n = 0;
 
 	(void)state;
-	for (; n < 16; n++)
+	for (; n < RUN; n++)
 		specs[n] = (struct spec){ .first = BASE + n * PAGE, .bytes = PAGE, .callbacks = n == 5 || n == 9 };
 	specs[n++] = (struct spec){ .first = HOLE + PAGE, .bytes = PAGE };
 	specs[n++] = (struct spec){ .first = RDONLY, .bytes = PAGE, .prot = GM_READ };
@@ -175,7 +176,8 @@ static void good_ranges(void **state)
 		try_good(TOP + PAGE - sizes[i], sizes[i]);      /* the last byte of the address space */
 	}
 	try_good(UINT64_MAX, 1);
-	try_good(BASE, SIZE); /* sixteen regions */
+	try_good(BASE, SIZE);
+	try_good(BASE, 16 * PAGE);
 	try_good(BASE + 1, SIZE - 2);
 	try_good(BASE + 3 * PAGE + 5, 9 * PAGE);
 	try_good(DEVICE + PAGE, PAGE); /* no log */
@@ -212,9 +214,9 @@ struct obstacle {
 
 static const struct obstacle obstacles[] = {
 	{ "hole at once", HOLE, 8, 0, -GM_EHOLE, -GM_EHOLE },
-	{ "hole at the end", BASE + 15 * PAGE, PAGE + 1, PAGE, -GM_EHOLE, -GM_EHOLE },
+	{ "hole at the end", HOLE - PAGE, PAGE + 1, PAGE, -GM_EHOLE, -GM_EHOLE },
 	{ "hole in the middle", HOLE - 100, PAGE + 200, 100, -GM_EHOLE, -GM_EHOLE },
-	{ "hole behind sixteen regions", BASE, SIZE + 1, SIZE, -GM_EHOLE, -GM_EHOLE },
+	{ "hole behind all of them", BASE, SIZE + 1, SIZE, -GM_EHOLE, -GM_EHOLE },
 	{ "hole at the end of one byte too much", HOLE - 7, 8, 7, -GM_EHOLE, -GM_EHOLE },
 	{ "hole after the end of nothing", 0, 16, 0, -GM_EHOLE, -GM_EHOLE },
 	{ "read-only at once", RDONLY, 8, 0, 0, -GM_EACCESS },

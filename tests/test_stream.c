@@ -346,6 +346,8 @@ static void bad_descriptors(void **state)
 		assert_int_equal(to_fd(BASE, 8, file, INT64_MAX - 7, some), -EINVAL);
 		assert_int_equal(from_fd(BASE, SIZE, file, INT64_MAX, some), -EINVAL);
 		assert_int_equal(from_fd(BASE, 8, file, INT64_MAX - 8, some), 0);
+		/* Only the second system call would find out, and the first one the end of the file. */
+		assert_int_equal(from_fd(BASE, SIZE, file, INT64_MAX - 6 * (int64_t)PAGE, some), -EINVAL);
 	}
 	/* What the result could not say. */
 	assert_int_equal(from_fd(0, UINT64_C(1) << 63, file, -1, false), -EINVAL);
