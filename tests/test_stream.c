@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
@@ -445,6 +446,73 @@ static void callbacks_fail(void **state)
 }
 
 /*
+ * A socket with little room, a slow reader, and signals: a write of a buffer stops halfway again and again. All of it
+ * arrives, and the callbacks were asked once each time.
+ */
+static void *sip(void *unused)
+{
+	uint64_t done = 0;
+	ssize_t r;
+
+	block_alarms();
+	while ((r = read(pipe_fd, got + done, 1000)) > 0) {
+		done += (uint64_t)r;
+		pause_ns(3000000);
+	}
+	pipe_bytes = done;
+	return unused;
+}
+
+static void interrupted_in_a_buffer(void **state)
+{
+	struct store *store = &world.stores[5];
+	unsigned reads = store->reads;
+	pthread_t thread;
+	int fds[2], room = 1;
+
+	(void)state;
+	world_reset(&world, 9);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
+	pipe_fd = fds[1];
+	assert_int_equal(pthread_create(&thread, NULL, sip, NULL), 0);
+	alarms_on(true);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(to_fd(BASE + 5 * PAGE, PAGE, fds[0], -1, false), PAGE);
+	alarms_on(false);
+	close(fds[0]);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	close(fds[1]);
+	assert_int_equal(store->reads, reads + 6);
+	assert_int_equal(pipe_bytes, 6 * PAGE);
+	for (unsigned i = 0; i < 6; i++)
+		expect_equal(&world, BASE + 5 * PAGE, got + i * PAGE, PAGE);
+}
+
+/* A file that takes a part of what callbacks gave: the rest goes on from the buffer, nothing is read a second time. */
+static void part_of_a_buffer(void **state)
+{
+	struct store *store = &world.stores[5];
+	struct rlimit old, limit;
+	unsigned reads = store->reads;
+	int out = new_file(0);
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	limit = old;
+	limit.rlim_cur = 1000;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	assert_int_equal(to_fd(BASE + 5 * PAGE, 3000, out, -1, false), 1000);
+	assert_int_equal(to_fd(BASE + 5 * PAGE, 3000, out, -1, false), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(store->reads, reads + 2);
+	assert_int_equal(pread(out, got, SIZE, 0), 1000);
+	expect_equal(&world, BASE + 5 * PAGE, got, 1000);
+	close(out);
+}
+
+/*
  * Each system call of a stream fails in its turn. A signal is nothing; anything else ends it with what was moved before.
  */
 static void injected(void **state)
@@ -575,10 +643,20 @@ static void very_large(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(file_to_guest),   cmocka_unit_test(guest_to_file),   cmocka_unit_test(end_of_file),
-		cmocka_unit_test(pipe_to_guest),   cmocka_unit_test(guest_to_pipe),   cmocka_unit_test(would_block),
-		cmocka_unit_test(bad_descriptors), cmocka_unit_test(guest_obstacles), cmocka_unit_test(callbacks_fail),
-		cmocka_unit_test(injected),        cmocka_unit_test(memory_is_gone),  cmocka_unit_test(very_large),
+		cmocka_unit_test(file_to_guest),
+		cmocka_unit_test(guest_to_file),
+		cmocka_unit_test(end_of_file),
+		cmocka_unit_test(pipe_to_guest),
+		cmocka_unit_test(guest_to_pipe),
+		cmocka_unit_test(would_block),
+		cmocka_unit_test(bad_descriptors),
+		cmocka_unit_test(guest_obstacles),
+		cmocka_unit_test(callbacks_fail),
+		cmocka_unit_test(part_of_a_buffer),
+		cmocka_unit_test(interrupted_in_a_buffer),
+		cmocka_unit_test(injected),
+		cmocka_unit_test(memory_is_gone),
+		cmocka_unit_test(very_large),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

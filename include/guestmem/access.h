@@ -223,7 +223,8 @@ void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
  * of the file, or when the descriptor failed or would block after a part; else a code of above or the error number
  * of readv(2) or writev(2), nothing having been moved (EFAULT, a host page that is gone, comes as -GM_EFAULTED); -EINVAL
  * when @bytes, or @file_offset plus @bytes, passes 2^63-1. gm_read_to_fd() reads the guest, gm_write_from_fd() writes it.
- * Bytes that were taken from a pipe for memory behind callbacks are lost when the callback fails.
+ * Bytes that were taken from a pipe for memory behind callbacks are lost when the callback fails; bytes that registers gave,
+ * when the descriptor fails.
  */
 GM_CHECKED int64_t gm_read_to_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset);
 GM_CHECKED int64_t gm_write_from_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd,

@@ -25,6 +25,7 @@ struct stream {
 	int64_t file_offset; /* negative: none */
 	int fd;
 	unsigned access; /* GM_READ: guest to file; GM_WRITE: file to guest */
+	bool over;       /* the descriptor took a part of what callbacks gave and failed then */
 };
 
 /*
@@ -66,8 +67,11 @@ static int collect(const struct stream *stream, struct iovec *iovecs, size_t *re
 	return 0;
 }
 
-/* The rest of a batch that went to a file in part: what was read from callbacks is not read again. */
-static int64_t write_bounced(const struct stream *stream, unsigned char *bounce, uint64_t bytes)
+/*
+ * Writes all of the buffer, going on from where a short transfer stopped: callbacks are not asked for the same bytes twice,
+ * registers would give others.
+ */
+static int64_t write_bounced(struct stream *stream, unsigned char *bounce, uint64_t bytes)
 {
 	uint64_t done = 0;
 	int64_t r = 0;
@@ -80,11 +84,12 @@ static int64_t write_bounced(const struct stream *stream, unsigned char *bounce,
 			break;
 		done += (uint64_t)r;
 	}
+	stream->over = done < bytes;
 	return done != 0 ? (int64_t)done : r;
 }
 
 /* Moves up to GMI_BOUNCE_BYTES of a piece behind callbacks. Return: as transfer(). */
-static __attribute__((noinline)) int64_t bounce_some(const struct stream *stream)
+static __attribute__((noinline)) int64_t bounce_some(struct stream *stream)
 {
 	unsigned char bounce[GMI_BOUNCE_BYTES];
 	struct iovec iovec = { .iov_base = bounce };
@@ -125,7 +130,7 @@ static void mark(const struct stream *stream, const struct iovec *iovecs, size_t
 }
 
 /* Moves what one system call moves. Return: bytes; 0 at the end of the file; or the code. */
-static int64_t move_some(const struct stream *stream)
+static int64_t move_some(struct stream *stream)
 {
 	struct iovec iovecs[BATCH_MAX];
 	size_t count;
@@ -146,7 +151,7 @@ static int64_t run(struct stream *stream)
 {
 	int64_t r = 0;
 
-	while (stream->done < stream->bytes) {
+	while (stream->done < stream->bytes && !stream->over) {
 		r = move_some(stream);
 		if (r <= 0)
 			break;
