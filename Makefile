@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+# A short way to the usual things. The build itself is Meson's: see meson.build.
+
+prefix ?= $(if $(PREFIX),$(PREFIX),/usr/local)
+MACHINE ?= examples/machines/pc-two-nodes.json
+# Disk images to run over, one after the other; made from files of this machine when none is given.
+DISKS ?= build/images/files.img build/images/odd.img build/images/sparse.img
+# Further options of "guestmem run", such as "--bytes 8G --cycles 1000 --seed 1".
+RUN ?=
+
+tool := build/main/tools/guestmem
+
+.PHONY: build run test install clean help
+
+build:
+	@scripts/setup.sh run
+	@test -f build/main/build.ninja || meson setup build/main -Dtests=false --prefix='$(prefix)'
+	@ninja -C build/main
+
+build/images/%.img:
+	@scripts/make-image.sh $* $@
+
+run: build
+	@$(MAKE) --silent --no-print-directory $(DISKS)
+	@for disk in $(DISKS); do \
+		echo "$(tool) run $(MACHINE) --disk $$disk $(RUN)"; \
+		$(tool) run $(MACHINE) --disk "$$disk" $(RUN) || exit; \
+	done
+	@echo "verified with $(words $(DISKS)) disk images"
+
+test:
+	@scripts/setup.sh test
+	@scripts/test-matrix.sh
+
+install: build
+	meson configure build/main --prefix='$(prefix)'
+	DESTDIR='$(DESTDIR)' meson install -C build/main
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make            build the library, the tool and the examples, in build/main'
+	@echo 'make run        build, make disk images from files of this machine, and show a machine'
+	@echo '                that works while its memory is plugged and unplugged; all verified'
+	@echo '                DISKS="IMAGE..."  other disks (never written to)'
+	@echo '                MACHINE=FILE      another machine: see docs/machine.md'
+	@echo '                RUN="OPTION..."   more of guestmem run, such as --bytes 8G --cycles 1000'
+	@echo 'make test       all tests, built by gcc and clang, plain and with sanitizers'
+	@echo 'make install    install to prefix=$(prefix), below DESTDIR if that is set'
+	@echo 'make clean      remove build/, disk images too'
+	@echo
+	@echo 'What is missing on this machine is installed from Debian packages where that can be done'
+	@echo 'without asking, and named otherwise: see scripts/packages.'
