@@ -104,17 +104,22 @@ static __attribute__((noinline)) int write_slowly(struct gm_view *view, uint64_t
 	return r ? r : write_walk(&walk, data, &done);
 }
 
-/* Marks what was written to the hot region. */
-static void mark_hot(const struct gm_view *view, uint64_t at, uint64_t bytes)
+static __attribute__((noinline)) int fill_slowly(struct gm_view *view, uint64_t at, unsigned char byte, uint64_t bytes)
 {
-	if (view->hot_dirty != NULL)
-		gmi_mark((struct gm_dirty *)(uintptr_t)view->hot_dirty, at - view->hot_first, bytes);
+	struct gmi_walk walk;
+	uint64_t done;
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	return r ? r : fill_walk(&walk, byte, &done);
 }
 
 GMI_PUBLIC int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)
 {
 	if (gmi_is_hot(view, at.value, bytes))
-		return gmi_bytes_read(data, view->hot_hva + (at.value - view->hot_first), bytes);
+		return gmi_bytes_read(data, gmi_hot_hva(view, at.value), bytes);
 	return read_slowly(view, at.value, data, bytes);
 }
 
@@ -124,21 +129,20 @@ GMI_PUBLIC int gm_write(struct gm_view *view, struct gm_gpa at, const void *data
 
 	if (!gmi_is_hot(view, at.value, bytes) || !view->hot_writable)
 		return write_slowly(view, at.value, data, bytes);
-	r = gmi_bytes_write(view->hot_hva + (at.value - view->hot_first), data, bytes);
-	mark_hot(view, at.value, bytes);
+	r = gmi_bytes_write(gmi_hot_hva(view, at.value), data, bytes);
+	gmi_mark_hot(view, at.value, bytes);
 	return r;
 }
 
 GMI_PUBLIC int gm_fill(struct gm_view *view, struct gm_gpa at, unsigned char byte, uint64_t bytes)
 {
-	struct gmi_walk walk;
-	uint64_t done;
 	int r;
 
-	if (bytes == 0)
-		return 0;
-	r = gmi_walk_begin(&walk, view, at.value, bytes, GM_WRITE);
-	return r ? r : fill_walk(&walk, byte, &done);
+	if (!gmi_is_hot(view, at.value, bytes) || !view->hot_writable)
+		return fill_slowly(view, at.value, byte, bytes);
+	r = gmi_bytes_fill(gmi_hot_hva(view, at.value), byte, bytes);
+	gmi_mark_hot(view, at.value, bytes);
+	return r;
 }
 
 GMI_PUBLIC int64_t gm_read_some(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)

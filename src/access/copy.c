@@ -114,7 +114,9 @@ static int copy_all(const struct copy *copy, uint64_t *ret_done)
 	return r;
 }
 
-GMI_PUBLIC int gm_copy(struct gm_view *view, struct gm_gpa to, struct gm_gpa from, uint64_t bytes)
+/* Not inlined, so that the hot path of the caller does not make room for two walks. */
+static __attribute__((noinline)) int copy_slowly(struct gm_view *view, struct gm_gpa to, struct gm_gpa from,
+						 uint64_t bytes)
 {
 	struct copy copy = { .view = view, .to = to.value, .from = from.value, .bytes = bytes };
 	struct gmi_walk source, target;
@@ -137,6 +139,17 @@ GMI_PUBLIC int gm_copy(struct gm_view *view, struct gm_gpa to, struct gm_gpa fro
 	    target.pieces[0].hva != NULL)
 		return copy_piece(&target.pieces[0], &source.pieces[0]);
 	return copy_all(&copy, &done);
+}
+
+GMI_PUBLIC int gm_copy(struct gm_view *view, struct gm_gpa to, struct gm_gpa from, uint64_t bytes)
+{
+	int r;
+
+	if (!gmi_is_hot(view, from.value, bytes) || !gmi_is_hot(view, to.value, bytes) || !view->hot_writable)
+		return copy_slowly(view, to, from, bytes);
+	r = gmi_bytes_move(gmi_hot_hva(view, to.value), gmi_hot_hva(view, from.value), bytes);
+	gmi_mark_hot(view, to.value, bytes);
+	return r;
 }
 
 GMI_PUBLIC int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct gm_gpa from, uint64_t bytes)

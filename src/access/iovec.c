@@ -21,7 +21,7 @@ static int mapped_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsig
 	int r;
 
 	if (gmi_is_hot(view, at, bytes) && ((access & GM_WRITE) == 0 || view->hot_writable)) {
-		*ret_hva = view->hot_hva + (at - view->hot_first);
+		*ret_hva = gmi_hot_hva(view, at);
 		*ret_bytes = bytes;
 		return 0;
 	}

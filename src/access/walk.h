@@ -81,4 +81,17 @@ static inline bool gmi_is_hot(const struct gm_view *view, uint64_t at, uint64_t 
 	return GM_LIKELY(offset < view->hot_room && bytes <= view->hot_room + 7 - offset);
 }
 
+/* Where an address of the hot region is mapped. */
+static inline unsigned char *gmi_hot_hva(const struct gm_view *view, uint64_t at)
+{
+	return view->hot_hva + (at - view->hot_first);
+}
+
+/* Marks what was written to the hot region. */
+static inline void gmi_mark_hot(const struct gm_view *view, uint64_t at, uint64_t bytes)
+{
+	if (view->hot_dirty != NULL)
+		gmi_mark((struct gm_dirty *)(uintptr_t)view->hot_dirty, at - view->hot_first, bytes);
+}
+
 #endif
