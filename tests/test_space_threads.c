@@ -20,7 +20,7 @@ static struct gm_space *space;
 static struct gm_memory *memory;
 static unsigned char *pages;
 static bool stop;
-static uint64_t sections, hits, moves;
+static uint64_t hits, moves;
 
 /* The page belongs to nobody now. */
 static void poison(void *opaque, void *hva, uint64_t bytes)
@@ -105,7 +105,7 @@ static void read_pinned(struct gm_view *view, struct test_random *random)
 static void *reader(void *opaque)
 {
 	struct test_random random = { (uint64_t)(uintptr_t)opaque };
-	uint64_t my_sections = 0, my_hits = 0, my_moves = 0, generation = 0;
+	uint64_t my_hits, generation = 0;
 	struct gm_view view;
 	char name[16];
 
@@ -113,17 +113,18 @@ static void *reader(void *opaque)
 	if (gm_view_init(&view, memory, name, 0) != 0)
 		abort();
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		my_hits = 0;
 		read_section(&view, &random, &my_hits);
-		my_moves += view.generation != generation;
-		generation = view.generation;
-		if (my_sections++ % 16 == 0)
+		/* Rarely enough not to order what is to be tested. */
+		if (view.generation != generation) {
+			generation = view.generation;
+			__atomic_fetch_add(&moves, 1, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&hits, my_hits, __ATOMIC_RELAXED);
 			read_pinned(&view, &random);
+		}
 	}
 	if (gm_view_fini(&view) != 0)
 		abort();
-	__atomic_fetch_add(&sections, my_sections, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&hits, my_hits, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&moves, my_moves, __ATOMIC_RELAXED);
 	return NULL;
 }
 
@@ -139,13 +140,18 @@ static bool buffer_is_busy(size_t place, size_t buffer)
 /* Plugs, replaces and unplugs at random; a buffer is used again only when the region before is released. */
 static void write_updates(size_t updates)
 {
+	/* The readers must have had their turns too, however busy the machine is. */
+	const size_t updates_max = 100 * updates;
 	struct gm_region *there[PLACES] = { NULL }, *region;
 	struct test_random random = { 99 };
 	size_t buffer[PLACES] = { 0 }, place;
 	struct gm_update *update;
 	uint64_t serial;
 
-	for (serial = 1; serial <= updates; serial++) {
+	for (serial = 1; serial <= updates_max; serial++) {
+		if (serial > updates && __atomic_load_n(&moves, __ATOMIC_RELAXED) > 200 &&
+		    __atomic_load_n(&hits, __ATOMIC_RELAXED) > 200)
+			break;
 		place = test_below(&random, PLACES);
 		if (buffer_is_busy(place, (buffer[place] + 1) % BUFFERS))
 			assert_int_equal(gm_space_wait(space, -1), 0);
@@ -175,7 +181,7 @@ static void torture(bool fence, bool reclaimer, size_t updates)
 
 	pages = test_pages(PLACES * BUFFERS * PAGE);
 	stop = false;
-	sections = hits = moves = 0;
+	hits = moves = 0;
 	assert_int_equal(gm_space_new(NULL, &space, &error), 0);
 	/* As on a machine without membarrier. */
 	space->domain.fence |= fence;
@@ -188,9 +194,8 @@ static void torture(bool fence, bool reclaimer, size_t updates)
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < READERS; i++)
 		pthread_join(threads[i], NULL);
-	print_message("%zu updates, %llu sections of %u readers, %llu hits, %llu times on a new map\n", updates,
-		      (unsigned long long)sections, READERS, (unsigned long long)hits, (unsigned long long)moves);
-	assert_true(hits > 100 && moves > 100);
+	print_message("%llu times on a new map, %llu hits then\n", (unsigned long long)moves, (unsigned long long)hits);
+	assert_true(hits > 200 && moves > 200);
 	assert_int_equal(gm_space_wait(space, 1000), 0);
 	gm_memory_unref(memory);
 	gm_space_unref(space);
@@ -290,6 +295,78 @@ static void all_at_once(void **state)
 	munmap(pages, PLACES * BUFFERS * PAGE);
 }
 
+/*
+ * What membarrier is for. The reader's claim is a store; here it has to wait in the store buffer behind stores that miss all
+ * caches, for microseconds, while the load that confirms the claim goes ahead. Without the barrier a writer that publishes in
+ * that time sees no claim, and takes the region away from under the reader.
+ */
+#define COLD_BYTES  (UINT64_C(256) << 20)
+#define COLD_STORES 48
+
+static void *cold_reader(void *opaque)
+{
+	unsigned char *cold = opaque;
+	struct test_random random = { 5 };
+	uint64_t first, second, i;
+	struct gm_view view;
+
+	if (gm_view_init(&view, memory, "cold", 0) != 0)
+		abort();
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		for (i = 0; i < COLD_STORES; i++)
+			__atomic_store_n(cold + test_below(&random, COLD_BYTES), (unsigned char)i, __ATOMIC_RELAXED);
+		gm_view_enter(&view);
+		if (gm_load_u64(&view, gm_gpa(0), GM_RELAXED, &first) == 0) {
+			for (i = 8; i < PAGE; i += 8) {
+				if (gm_load_u64(&view, gm_gpa(i), GM_RELAXED, &second) != 0 || second != first)
+					abort();
+			}
+		}
+		gm_view_leave(&view);
+	}
+	if (gm_view_fini(&view) != 0)
+		abort();
+	return NULL;
+}
+
+static void claims_leave_the_store_buffer(void **state)
+{
+	unsigned char *cold = test_pages(COLD_BYTES);
+	struct gm_region *region, *before = NULL;
+	struct gm_update *update;
+	struct gm_error error;
+	pthread_t thread;
+	size_t i;
+
+	(void)state;
+	/* A page fault would empty the store buffer. */
+	memset(cold, 1, COLD_BYTES);
+	pages = test_pages(PLACES * BUFFERS * PAGE);
+	stop = false;
+	assert_int_equal(gm_space_new(NULL, &space, &error), 0);
+	assert_int_equal(gm_space_memory(space, GM_ONLY_RAM, &memory), 0);
+	assert_int_equal(pthread_create(&thread, NULL, cold_reader, cold), 0);
+	for (i = 0; i < 200000; i++) {
+		while (buffer_is_busy(0, i % BUFFERS))
+			assert_true(gm_space_reclaim(space) >= 0);
+		region = stamped(0, i % BUFFERS, i);
+		update = gm_update_begin(space);
+		if (before != NULL)
+			(void)gm_update_remove(update, before);
+		(void)gm_update_insert(update, region);
+		assert_int_equal(gm_update_commit(update, NULL), 0);
+		gm_region_unref(before);
+		before = region;
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	gm_region_unref(before);
+	gm_memory_unref(memory);
+	gm_space_unref(space);
+	munmap(pages, PLACES * BUFFERS * PAGE);
+	munmap(cold, COLD_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +374,7 @@ int main(void)
 		cmocka_unit_test(with_fences),
 		cmocka_unit_test(with_a_reclaimer),
 		cmocka_unit_test(all_at_once),
+		cmocka_unit_test(claims_leave_the_store_buffer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
