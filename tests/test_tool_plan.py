@@ -191,6 +191,53 @@ class File(Base):
         self.refused(machine, "regions[1].path", "passes the end")
 
 
+class Alias(Base):
+    """Which regions may show the same bytes of one file."""
+
+    def setUp(self):
+        super().setUp()
+        with open(self.path("disk.img"), "wb") as file:
+            file.truncate(0x4000)
+
+    def machine(self, *regions):
+        return {"layout": "open", "regions": [
+            {"name": "r%d" % i, "kind": "ram", "first": i << 20, "bytes": "8K", "path": "disk.img", **region}
+            for i, region in enumerate(regions)]}
+
+    def same_bytes(self, *regions):
+        self.refused(self.machine(*regions), "regions[1]: shows bytes of ", "which 'r0' of regions[0] shows too", "alias")
+
+    def test_same_bytes(self):
+        self.same_bytes({}, {})
+        self.same_bytes({}, {"offset": 4096})
+        self.same_bytes({"bytes": "16K"}, {"offset": "12K", "bytes": "4K", "prot": "r"})
+        self.same_bytes({"alias": False}, {"kind": "dax"})
+
+    def test_whatever_the_file_is_called(self):
+        os.link(self.path("disk.img"), self.path("hard.img"))
+        os.symlink("disk.img", self.path("soft.img"))
+        for name in ("hard.img", "soft.img", self.path("disk.img"), "./disk.img"):
+            with self.subTest(name):
+                self.same_bytes({}, {"path": name})
+
+    def test_allowed_by_one_of_two(self):
+        self.plan(self.machine({"alias": True}, {}))
+        self.plan(self.machine({}, {"alias": True}))
+        self.plan(self.machine({}, {"alias": True}, {"alias": True, "offset": 4096}))
+        self.refused(self.machine({}, {}, {"alias": True}), "regions[1]: shows bytes")
+        # The one that allows it does not hide the two beside it in the file that do not.
+        self.refused(self.machine({"bytes": "12K"}, {"alias": True, "offset": 4096}, {"offset": "8K"}),
+                     "regions[2]: shows bytes", "'r0' of regions[0]")
+
+    def test_not_the_same_bytes(self):
+        self.plan(self.machine({}, {"offset": "8K"}))
+        self.plan(self.machine({}, {"cow": True}, {"kind": "firmware"}))
+        with open(self.path("other.img"), "wb") as file:
+            file.truncate(0x4000)
+        self.plan(self.machine({}, {"path": "other.img"}))
+        self.plan(self.machine({"path": "/dev/zero"}, {"path": "/dev/zero"}))
+
+
 class Refuses(Base):
     def test_overlap(self):
         self.refused(self.with_region(first="0xfe000800"), "regions[1]", "device region 'extra' [0xfe000800, 0xfe0017ff]",
@@ -306,6 +353,9 @@ class Usage(Base):
             ran = guestmem(*args)
             self.assertEqual((ran.returncode, ran.stderr), (0, ""))
             self.assertIn("Usage: guestmem", ran.stdout)
+        for command in ("plan", "run"):
+            self.assertRegex(guestmem("--help").stdout, r"(?m)^  %s VM\.json " % command)
+            self.assertIn("Usage: guestmem " + command, guestmem(command, "--help").stdout)
         self.assertRegex(guestmem("--version").stdout, r"^guestmem \d+\.\d+")
 
     def test_no_command(self):

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "machine.h"
@@ -98,6 +99,21 @@ static int entry_fail(const struct machine *machine, const struct entry *entry, 
 	return document_fail(machine->document, path, failure, "%s", sentence);
 }
 
+/*
+ * Which file it is, whatever it is called here: the library tells files apart in the same way. Copy-on-write shows a copy, and
+ * what the memory devices (major number 1: /dev/zero) give to each mapping is its own.
+ */
+static void identify_file(struct entry *entry, const struct stat *stat_)
+{
+	bool device = S_ISCHR(stat_->st_mode);
+
+	if ((entry->flags & GM_REGION_COW) || (device && major(stat_->st_rdev) == 1))
+		return;
+	entry->file_known = true;
+	entry->file[0] = device ? stat_->st_rdev : stat_->st_dev;
+	entry->file[1] = device ? 0 : stat_->st_ino;
+}
+
 /* The file of a "file" entry: there, regular or mappable, long enough. Settles a size that was left to it. */
 static int check_file(struct machine *machine, struct entry *entry, struct failure *failure)
 {
@@ -109,6 +125,7 @@ static int check_file(struct machine *machine, struct entry *entry, struct failu
 		snprintf(text, sizeof(text), "file %s: %s", entry->path, strerror(errno));
 		return entry_fail(machine, entry, "path", failure, text);
 	}
+	identify_file(entry, &stat_);
 	if (!S_ISREG(stat_.st_mode)) {
 		/* A character device such as /dev/dax0.0 has no size to check. */
 		if (S_ISCHR(stat_.st_mode) && bytes > 1)
@@ -218,6 +235,57 @@ static int check_names(const struct machine *machine, struct failure *failure)
 	return r;
 }
 
+static int compare(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+static int by_file(const void *a, const void *b)
+{
+	const struct entry *one = *(const struct entry *const *)a, *other = *(const struct entry *const *)b;
+	int r = compare(one->file[0], other->file[0]);
+
+	r = r ? r : compare(one->file[1], other->file[1]);
+	r = r ? r : compare(one->offset, other->offset);
+	/* Of equals it is the later one that is complained about. */
+	return r ? r : compare(one->range.first.value, other->range.first.value);
+}
+
+static bool shows_same_bytes(const struct entry *low, const struct entry *high)
+{
+	return low->file[0] == high->file[0] && low->file[1] == high->file[1] &&
+	       high->offset - low->offset < entry_bytes(low);
+}
+
+/* Of two that show the same bytes one has to allow it. So those that do not allow it must not share any, as in the library. */
+static int check_aliases(const struct machine *machine, struct failure *failure)
+{
+	const struct entry **entries = calloc(machine->entries_count, sizeof(*entries));
+	size_t count = 0;
+	int r = 0;
+
+	if (!entries)
+		return fail(failure, STATUS_MISSING, "no memory for the description");
+	for (size_t i = 0; i < machine->entries_count; i++)
+		if (machine->entries[i].file_known && !(machine->entries[i].flags & GM_REGION_ALIAS))
+			entries[count++] = &machine->entries[i];
+	qsort(entries, count, sizeof(*entries), by_file);
+	for (size_t i = 1; i < count && r == 0; i++) {
+		char text[MACHINE_PATH_MAX + 256];
+
+		if (!shows_same_bytes(entries[i - 1], entries[i]))
+			continue;
+		snprintf(text, sizeof(text),
+			 "shows bytes of %s from 0x%llx on, which '%s' of %s shows too; one of them has to say that it "
+			 "is an alias",
+			 entries[i]->path, (unsigned long long)entries[i]->offset, entries[i - 1]->name,
+			 entries[i - 1]->where);
+		r = entry_fail(machine, entries[i], NULL, failure, text);
+	}
+	free(entries);
+	return r;
+}
+
 /* Host nodes that this host does not have: refused where memory.numa is "strict", noted otherwise. */
 static int check_host_nodes(struct machine *machine, struct failure *failure)
 {
@@ -253,7 +321,8 @@ int machine_check(struct machine *machine, struct failure *failure)
 	if (check_files(machine, failure) < 0 || check_layout(machine, failure) < 0)
 		return -1;
 	qsort(machine->entries, machine->entries_count, sizeof(*machine->entries), by_address);
-	if (check_overlaps(machine, failure) < 0 || check_names(machine, failure) < 0)
+	if (check_overlaps(machine, failure) < 0 || check_names(machine, failure) < 0 ||
+	    check_aliases(machine, failure) < 0)
 		return -1;
 	return check_host_nodes(machine, failure);
 }

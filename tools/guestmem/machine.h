@@ -37,7 +37,9 @@ struct entry {
 	uint64_t huge_bytes;
 	uint64_t dirty_page_bytes;
 	uint64_t offset;
-	char *path;                /* owned; NULL for none */
+	char *path;       /* owned; NULL for none */
+	uint64_t file[2]; /* device and inode of what @path names, where the region shows its very bytes */
+	bool file_known;
 	int guest_node, host_node; /* -1: none */
 };
 
