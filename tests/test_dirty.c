@@ -143,6 +143,7 @@ static void test_partial_last_page(void **state)
 	/* Outside the log, if on its last page. */
 	gm_dirty_mark(dirty, gm_offset(PAGE + 10), 1);
 	gm_dirty_mark(dirty, gm_offset(UINT64_MAX), UINT64_MAX);
+	gm_dirty_mark(dirty, gm_offset(UINT64_MAX), 1);
 	gm_dirty_mark(dirty, gm_offset(0), 0);
 	gmi_dirty_mark_page((const struct gmi_dirty_head *)dirty, 2);
 	expect_none(reader);

@@ -18,7 +18,7 @@
 
 #define PAGES_MAX   70000 /* more than two summary words */
 #define READERS_MAX 4
-#define RANGES_MAX  64
+#define RANGES_MAX  40000
 #define STEPS       4000
 
 struct model {
@@ -128,8 +128,9 @@ static int model_collect(unsigned char *marked, uint64_t from, uint64_t bytes, s
 
 static void step_collect(void)
 {
-	struct gm_dirty_range ranges[RANGES_MAX], expected[RANGES_MAX];
-	size_t which = pick(READERS_MAX), max = pick(3) == 0 ? RANGES_MAX : 1 + pick(5), count = 99, expected_count, i;
+	static const size_t rooms[] = { 1, 6, 300, 1200, RANGES_MAX };
+	static struct gm_dirty_range ranges[RANGES_MAX + 1], expected[RANGES_MAX];
+	size_t which = pick(READERS_MAX), max = 1 + pick(rooms[pick(GMI_COUNT(rooms))]), count = 99, expected_count, i;
 	uint64_t from = pick(model.bytes + model.page_bytes), bytes = pick_size(UINT64_MAX), expected_next;
 	struct gm_offset next;
 	int r;
@@ -140,9 +141,11 @@ static void step_collect(void)
 		from = 0;
 		bytes = UINT64_MAX;
 	}
+	ranges[max].first.value = 99;
 	r = gm_dirty_collect(model.readers[which], gm_offset(from), bytes, ranges, max, &count, &next);
 	assert_int_equal(
 		r, model_collect(model.marked[which], from, bytes, max, expected, &expected_count, &expected_next));
+	assert_int_equal(ranges[max].first.value, 99);
 	assert_int_equal(count, expected_count);
 	assert_int_equal(next.value, expected_next);
 	for (i = 0; i < count; i++) {

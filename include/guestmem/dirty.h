@@ -59,14 +59,6 @@ uint64_t gm_dirty_page_bytes(const struct gm_dirty *dirty);
  */
 GM_CHECKED int gm_dirty_enlarge(struct gm_dirty *dirty, uint64_t bytes);
 
-/**
- * gm_dirty_mark - the pages that [offset, offset + bytes) touches are dirty
- *
- * What lies outside the log is left out: a mark can't be refused after the write. Call it after the write.
- * Context: any thread, any number at once; never blocks, no system call.
- */
-void gm_dirty_mark(struct gm_dirty *dirty, struct gm_offset offset, uint64_t bytes);
-
 /* Whether the page at @offset is marked and not collected yet by @reader. For tests and pictures. */
 bool gm_dirty_is_marked(const struct gm_dirty_reader *reader, struct gm_offset offset);
 
@@ -131,6 +123,7 @@ uint64_t gm_dirty_count(struct gm_dirty_reader *reader);
 struct gmi_dirty_head {
 	uint64_t *words;     /* a bit per page */
 	uint64_t *summary;   /* a bit per GMI_DIRTY_PAGES_PER_SUMMARY pages */
+	uint64_t page_mask;  /* the page size less 1 */
 	uint64_t pages;      /* limit of page numbers; grows only */
 	uint32_t page_shift; /* log2 of the page size */
 	uint32_t fence; /* no membarrier here: a mark is always a locked operation, which orders the data before it */
@@ -141,21 +134,45 @@ struct gmi_dirty_head {
 
 void gmi_dirty_mark_page(const struct gmi_dirty_head *head, uint64_t page);
 
-/* Marks the one page at @offset, which is inside the log. */
-GM_INLINE void gmi_dirty_mark_at(const struct gmi_dirty_head *head, uint64_t offset)
+/* Whether a mark of this page, which is inside the log, may return at once. */
+GM_INLINE bool gmi_dirty_is_set(const struct gmi_dirty_head *head, uint64_t page)
 {
-	uint64_t page = offset >> head->page_shift;
 	uint64_t group = page >> GMI_DIRTY_SUMMARY_SHIFT;
-	uint64_t word, summary;
 
 	/* The data was written before: keep the compiler from looking first. For the processor, the collector's membarrier does. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	/* Plain loads on most machines. Pairs with the clearing in a collect, which goes the other way: summary, then words. */
-	word = __atomic_load_n(&head->words[page / 64], __ATOMIC_SEQ_CST);
-	summary = __atomic_load_n(&head->summary[group / 64], __ATOMIC_SEQ_CST);
-	if (GM_LIKELY((word >> (page % 64)) & (summary >> (group % 64)) & (head->fence ^ 1)))
+	return (__atomic_load_n(&head->words[page / 64], __ATOMIC_SEQ_CST) >> (page % 64) & 1) &&
+	       (__atomic_load_n(&head->summary[group / 64], __ATOMIC_SEQ_CST) >> (group % 64) & 1) && !head->fence;
+}
+
+/* Marks the one page at @offset, which is inside the log. */
+GM_INLINE void gmi_dirty_mark_at(const struct gmi_dirty_head *head, uint64_t offset)
+{
+	if (GM_LIKELY(gmi_dirty_is_set(head, offset >> head->page_shift)))
 		return;
-	gmi_dirty_mark_page(head, page);
+	gmi_dirty_mark_page(head, offset >> head->page_shift);
+}
+
+/* What gm_dirty_mark() does where it can't tell at once that there is nothing to do. */
+void gmi_dirty_mark_range(struct gm_dirty *dirty, uint64_t offset, uint64_t bytes);
+
+/**
+ * gm_dirty_mark - the pages that [offset, offset + bytes) touches are dirty
+ *
+ * What lies outside the log is left out: a mark can't be refused after the write. Call it after the write.
+ * Context: any thread, any number at once; never blocks, no system call.
+ */
+GM_INLINE void gm_dirty_mark(struct gm_dirty *dirty, struct gm_offset offset, uint64_t bytes)
+{
+	const struct gmi_dirty_head *head = (const struct gmi_dirty_head *)dirty;
+	uint64_t page = offset.value >> head->page_shift;
+
+	/* Zero bytes look like very many here. */
+	if (GM_LIKELY(bytes - 1 <= (~offset.value & head->page_mask) &&
+		      page < __atomic_load_n(&head->pages, __ATOMIC_RELAXED) && gmi_dirty_is_set(head, page)))
+		return;
+	gmi_dirty_mark_range(dirty, offset.value, bytes);
 }
 
 GM_END_DECLS

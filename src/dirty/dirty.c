@@ -73,6 +73,7 @@ GMI_PUBLIC int gm_dirty_new(uint64_t bytes, uint64_t bytes_max, uint64_t page_by
 	dirty->head.summary = dirty->primary.summary;
 	dirty->head.pages = pages_of(bytes, page_shift);
 	dirty->head.page_shift = page_shift;
+	dirty->head.page_mask = page_bytes - 1;
 	dirty->head.fence = !gmi_membarrier_init();
 	*ret_dirty = dirty;
 	return 0;

@@ -39,7 +39,7 @@ static void set_summary(const struct gmi_dirty_head *head, uint64_t first_page, 
 
 void gmi_dirty_mark_bits(const struct gmi_dirty_head *head, uint64_t index, uint64_t bits)
 {
-	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* as in gmi_dirty_mark_at() */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* as in gmi_dirty_is_set() */
 	if (head->fence || (__atomic_load_n(&head->words[index], __ATOMIC_SEQ_CST) & bits) != bits)
 		(void)__atomic_fetch_or(&head->words[index], bits, __ATOMIC_SEQ_CST);
 	set_summary(head, index * 64, index * 64);
@@ -77,16 +77,12 @@ void gmi_dirty_mark_pages(const struct gmi_dirty_head *head, uint64_t first, uin
 	set_summary(head, first, last);
 }
 
-GMI_PUBLIC void gm_dirty_mark(struct gm_dirty *dirty, struct gm_offset offset, uint64_t bytes)
+GMI_PUBLIC void gmi_dirty_mark_range(struct gm_dirty *dirty, uint64_t offset, uint64_t bytes)
 {
 	uint64_t total = gm_dirty_bytes(dirty), last;
 
-	if (bytes == 0 || offset.value >= total)
+	if (bytes == 0 || offset >= total)
 		return;
-	last = offset.value + GMI_MIN(bytes, total - offset.value) - 1;
-	if (offset.value >> dirty->head.page_shift == last >> dirty->head.page_shift)
-		gmi_dirty_mark_at(&dirty->head, offset.value);
-	else
-		gmi_dirty_mark_pages(&dirty->head, offset.value >> dirty->head.page_shift,
-				     last >> dirty->head.page_shift);
+	last = offset + GMI_MIN(bytes, total - offset) - 1;
+	gmi_dirty_mark_pages(&dirty->head, offset >> dirty->head.page_shift, last >> dirty->head.page_shift);
 }
