@@ -10,7 +10,7 @@ RUN ?=
 
 tool := build/main/tools/guestmem
 
-.PHONY: build run test install clean help
+.PHONY: build run test mutants install clean help
 
 build:
 	@scripts/setup.sh run
@@ -32,6 +32,10 @@ test:
 	@scripts/setup.sh test
 	@scripts/test-matrix.sh
 
+mutants:
+	@scripts/setup.sh test
+	@tests/checks/mutants.py .
+
 install: build
 	meson configure build/main --prefix='$(prefix)'
 	DESTDIR='$(DESTDIR)' meson install -C build/main
@@ -47,6 +51,7 @@ help:
 	@echo '                MACHINE=FILE      another machine: see docs/machine.md'
 	@echo '                RUN="OPTION..."   more of guestmem run, such as --bytes 8G --cycles 1000'
 	@echo 'make test       all tests, built by gcc and clang, plain and with sanitizers'
+	@echo 'make mutants    take out one guard of the library at a time, and see the tests fail'
 	@echo 'make install    install to prefix=$(prefix), below DESTDIR if that is set'
 	@echo 'make clean      remove build/, disk images too'
 	@echo
