@@ -23,7 +23,7 @@ build/images/%.img:
 run: build
 	@$(MAKE) --silent --no-print-directory $(DISKS)
 	@for disk in $(DISKS); do \
-		echo "$(tool) run $(MACHINE) --disk $$disk $(RUN)"; \
+		echo; echo "$(tool) run $(MACHINE) --disk $$disk" $(RUN); \
 		$(tool) run $(MACHINE) --disk "$$disk" $(RUN) || exit; \
 	done
 	@echo "verified with $(words $(DISKS)) disk images"

@@ -21,7 +21,7 @@ threaded='threads|^space|^dirty|^blk|prealloc|listener|holders|reclaim|view|^too
 # The first report ends a test, and a report is a failure.
 export ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:abort_on_error=1
-export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions="$PWD/tests/tsan.supp"
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
 jobs=$(nproc)
 builds=$#

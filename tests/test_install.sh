@@ -64,7 +64,7 @@ check_pkg_config() {
 check_symbols() {
 	nm -D --defined-only "$lib/libguestmem.so" | awk '$2 != "A" { print $3 }' >"$work/symbols"
 	[ "$(wc -l <"$work/symbols")" -gt 100 ] || fail "only $(wc -l <"$work/symbols") symbols"
-	sed -n 's/^\t\(gmi_[a-z_]*\);$/^\1@@GUESTMEM_0.1$/p' "$source/src/guestmem.map" >"$work/allowed"
+	sed -n 's/^\t\(gmi_[a-z0-9_]*\);$/^\1@@GUESTMEM_0.1$/p' "$source/src/guestmem.map" >"$work/allowed"
 	[ -s "$work/allowed" ] || fail "no gmi_ symbols found in the version map"
 	echo '^gm_[a-z0-9_]*@@GUESTMEM_0.1$' >>"$work/allowed"
 	! grep -v -f "$work/allowed" "$work/symbols" >&2 || fail "symbols that are not in the version map"
@@ -120,6 +120,16 @@ check_static() {
 	compile "README.md's program, with the archive" $cc -std=c11 -pthread static.c
 }
 
+# The README stands in the tree only, and so does what it points to.
+check_links() {
+	grep -o ']([^)#]*' "$source/README.md" | cut -c3- | sort -u >"$work/links"
+	[ -s "$work/links" ] || fail "no links found in README.md"
+	while read -r link; do
+		case $link in http*) continue ;; esac
+		[ -e "$source/$link" ] || fail "README.md points to $link, which is not there"
+	done <"$work/links"
+}
+
 check_tool() {
 	said=$(LD_LIBRARY_PATH=$lib "$tool" --version) || fail "the installed tool does not run"
 	case $said in *"$version"*) ;; *) fail "the installed tool says it is '$said', not $version" ;; esac
@@ -133,6 +143,7 @@ for candidate in g++ clang++; do
 	fi
 done
 
+check_links
 check_files
 check_pkg_config
 check_symbols
