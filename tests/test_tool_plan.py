@@ -148,6 +148,38 @@ class Shows(Base):
         self.refused(self.changed(layout="\u001b[31mred"), "?[31mred")
 
 
+    def test_sums_and_sizes_that_are_none_or_all(self):
+        none = self.plan({"layout": "open", "regions": [{"name": "d", "kind": "device", "first": 0, "bytes": 1}]})
+        self.assertEqual((none["memory_bytes"], none["hotplug_bytes"]), (0, 0))
+        half = {"kind": "ram", "bytes": "8E"}
+        all_ = self.plan({"layout": "open", "regions": [
+            {"name": "low", "first": 0, **half}, {"name": "high", "first": "8E", **half}]})
+        self.assertEqual(all_["memory_bytes"], "0x10000000000000000")
+        large = self.plan({"layout": "open", "nodes": [{"bytes": "9E"}],
+                           "hotplug": [{"name": "s", "first": "12E", "bytes": "3E"}]})
+        self.assertEqual((large["nodes"][0]["bytes"], large["hotplug_bytes"]), (hex(9 << 60), hex(3 << 60)))
+
+    def test_nodes_without_memory(self):
+        plan = self.plan({"layout": "open", "nodes": [{"bytes": 0, "host": 0, "vcpus": [1]}],
+                          "regions": [{"name": "r", "kind": "ram", "first": 0, "bytes": 4096, "node": 0}]})
+        self.assertEqual((plan["nodes"][0]["regions"], plan["regions"][0]["host_node"]), ([], 0))
+        self.assertEqual(plan["memory_bytes"], 4096)
+
+    def test_slots_may_differ_from_memory(self):
+        def slot(memory, **more):
+            return self.plan(self.changed(memory=memory, hotplug=[
+                {"name": "s", "first": "0x100000000", "bytes": "256M", **more}]))["regions"][-1]
+        self.assertTrue(slot({"prealloc": True})["prealloc"])
+        self.assertFalse(slot({"prealloc": True}, prealloc=False)["prealloc"])
+        pool = slot({"huge": "transparent"}, source="hugememfd", huge_bytes="2M")
+        self.assertEqual((pool["huge"], pool["huge_bytes"]), ("default", 2 << 20))
+        self.assertNotIn("huge_bytes", slot({"source": "hugememfd", "huge_bytes": "2M"}, source="memfd"))
+
+    def test_title(self):
+        self.assertEqual(self.plan(self.changed(name="caf\u00e9.json"))["name"], "caf??.json")
+        self.assertEqual(self.plan(GOOD)["name"], "vm")
+
+
 class File(Base):
     def region(self, **more):
         return self.with_region(**{"kind": "firmware", "path": "rom.bin", "first": "0xffff0000", **more})
@@ -181,6 +213,16 @@ class File(Base):
     def test_odd_size(self):
         self.rom(5000)
         self.refused(self.region_without_bytes(), "not a multiple of 4 KiB")
+
+    def test_unaligned_without_a_size(self):
+        self.rom(0x10000)
+        machine = self.region_without_bytes()
+        machine["regions"][1]["first"] = "0xffff0800"
+        self.refused(machine, "regions[1].first: 0xffff0800 is not a multiple of 4 KiB")
+
+    def test_offset_that_wraps(self):
+        # Nothing has this many bytes, but a character device has no size that would say so.
+        self.refused(self.region(path="/dev/zero", offset="0xfffffffffffff000", bytes="8K"), "regions[1].offset", "pass 2^64")
 
     def test_passes_the_end(self):
         self.rom(0x20000)
@@ -284,6 +326,21 @@ class Refuses(Base):
         self.refused(self.with_region(kind="ram", source="memfd", path="x"), "has no use for a path")
         self.refused(self.changed(memory={"source": "file"}), "memory.source")
 
+    def test_huge_pages(self):
+        self.refused(self.changed(memory={"source": "hugememfd", "huge": "never"}), "memory.huge: ", "not of transparent ones")
+        self.refused(self.changed(memory={"source": "hugememfd", "huge_bytes": "4K"}), "memory.huge_bytes", "above 4K")
+        self.refused(self.changed(memory={"huge_bytes": "2M"}), "memory.huge_bytes", "not made of huge pages")
+        self.refused(self.with_region(huge="transparent"), "regions[1].huge: is for regions with bytes")
+        self.refused(self.changed(memory={"source": "hugememfd", "huge_bytes": "2M"}, nodes=[{"bytes": "3M"}]),
+                     "nodes[0]: its piece from 0x0 on has 0x300000 bytes, not a multiple")
+        slot = {"name": "s", "first": "0x100000000", "bytes": "256M"}
+        self.refused(self.changed(hotplug=[{**slot, "huge_bytes": "2M"}]), "hotplug[0].huge_bytes")
+        self.refused(self.changed(memory={"source": "hugeanon"}, hotplug=[{**slot, "huge": "never"}]), "hotplug[0].huge: ")
+
+    def test_alias_of_nothing(self):
+        for source in ("anon", "hugeanon"):
+            self.refused(self.with_region(kind="dax", first="4G", bytes="2M", source=source, alias=True), "regions[1].alias")
+
     def test_kinds_and_names(self):
         self.refused(self.with_region(kind="tape"), "regions[1].kind", "\"tape\" is none of")
         self.refused(self.with_region(name="uart"), "name 'uart' is that of regions[")
@@ -304,13 +361,18 @@ class Refuses(Base):
         two = [{"guest": 3, "bytes": "1G"}, {"guest": 3, "bytes": "1G"}]
         self.refused(self.changed(nodes=two, hotplug=[]), "nodes[1].guest: nodes[0] is guest node 3 already")
         twice = [{"bytes": "1G", "vcpus": [0]}, {"bytes": "1G", "vcpus": [0]}]
-        self.refused(self.changed(nodes=twice, hotplug=[]), "nodes: ", "vcpu 0 of node 1 is in node 0 already")
+        self.refused(self.changed(nodes=twice, hotplug=[]), "nodes[1].vcpus[0]: vcpu 0 of node 1 is in node 0 already")
         self.refused(self.changed(nodes=[{"bytes": "1G", "vcpus": [0, "x"]}]), "nodes[0].vcpus[1]: has to be an integer")
         self.refused(self.with_region(node=7), "nodes has no guest node 7")
 
     def test_dirty_page(self):
         for bad in (1, "3K", "2K", "2G"):
             self.refused(self.changed(memory={"dirty_page": bad}), "memory.dirty_page")
+        large = {"layout": "open", "regions": [{"name": "r", "kind": "ram", "first": 0, "bytes": "16T", "dirty_page": "4K"}]}
+        self.plan(large)
+        large["regions"][0]["bytes"] = (16 << 40) + 4096
+        self.refused(large, "regions[0]: its dirty log would have too many pages")
+        self.refused({"layout": "open", "nodes": [{"bytes": "17T"}], "memory": {"dirty_page": "4K"}}, "nodes[0]: the dirty log")
 
     def test_unknown_keys(self):
         self.refused(self.changed(lay_out=1), "lay_out: is not a key")

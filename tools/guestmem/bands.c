@@ -156,11 +156,12 @@ const char *describe_machine(const struct machine *machine, char text[DESCRIPTIO
 	if (vcpus)
 		length += (size_t)snprintf(text + length, DESCRIPTION_MAX - length, "%zu vCPU%s, ", vcpus,
 					   vcpus == 1 ? "" : "s");
-	length += (size_t)snprintf(text + length, DESCRIPTION_MAX - length, "%s of memory",
-				   format_bytes(memory, machine_bytes(machine, GM_RAM)));
+	length += (size_t)snprintf(
+		text + length, DESCRIPTION_MAX - length, "%s of memory",
+		machine_has(machine, GM_RAM) ? format_range_bytes(memory, machine_bytes(machine, GM_RAM)) : "0 B");
 	if (machine->slots_count)
 		snprintf(text + length, DESCRIPTION_MAX - length, ", %s more in %zu hot-plug slot%s",
-			 format_bytes(slots, machine_slot_bytes(machine)), machine->slots_count,
+			 format_range_bytes(slots, machine_slot_bytes(machine)), machine->slots_count,
 			 machine->slots_count == 1 ? "" : "s");
 	return text;
 }

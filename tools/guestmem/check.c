@@ -61,6 +61,14 @@ const struct machine_node *machine_find_node(const struct machine *machine, int 
 	return NULL;
 }
 
+bool machine_has(const struct machine *machine, enum gm_kind kind)
+{
+	for (size_t i = 0; i < machine->entries_count; i++)
+		if (machine->entries[i].kind == kind && machine->entries[i].origin != ORIGIN_SLOT)
+			return true;
+	return false;
+}
+
 uint64_t machine_bytes(const struct machine *machine, enum gm_kind kind)
 {
 	uint64_t bytes = 0;
@@ -146,6 +154,8 @@ static int check_file(struct machine *machine, struct entry *entry, struct failu
 			return entry_fail(machine, entry, "path", failure, text);
 		}
 	}
+	if (!entry_log_fits(entry))
+		return entry_fail(machine, entry, NULL, failure, "its dirty log " LOG_TOO_LONG);
 	if (entry->offset > (uint64_t)stat_.st_size || bytes > (uint64_t)stat_.st_size - entry->offset) {
 		snprintf(text, sizeof(text), "file %s has 0x%llx bytes, too few for 0x%llx from 0x%llx on", entry->path,
 			 (unsigned long long)stat_.st_size, (unsigned long long)bytes,

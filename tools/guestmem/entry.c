@@ -31,12 +31,11 @@ static int read_source(const struct place *place, enum gm_source *source)
 
 static int read_flag(const struct place *place, const char *key, unsigned flag, unsigned *flags)
 {
-	bool set = false;
+	bool set = *flags & flag;
 
 	if (field_flag(place, key, &set) < 0)
 		return -1;
-	if (set)
-		*flags |= flag;
+	*flags = set ? *flags | flag : *flags & ~flag;
 	return 0;
 }
 
@@ -57,8 +56,8 @@ static int read_huge(const struct place *place, enum gm_huge *huge, uint64_t *hu
 	if (field_choice(place, "huge", huge_names, &choice) < 0 || field_bytes(place, "huge_bytes", huge_bytes) < 0)
 		return -1;
 	*huge = (enum gm_huge)choice;
-	if (*huge_bytes && (!gm_is_power_of_2(*huge_bytes) || *huge_bytes < GM_PAGE_BYTES))
-		return place_fail(place, "huge_bytes", "has to be a power of two, at least 4K");
+	if (*huge_bytes && (!gm_is_power_of_2(*huge_bytes) || *huge_bytes <= GM_PAGE_BYTES))
+		return place_fail(place, "huge_bytes", "has to be a power of two above 4K");
 	return 0;
 }
 
@@ -67,8 +66,22 @@ static bool takes_huge_bytes(enum gm_source source)
 	return source == GM_SOURCE_HUGEANON || source == GM_SOURCE_HUGEMEMFD || source == GM_SOURCE_HUGETLBFS;
 }
 
+static int check_huge(const struct place *place, enum gm_source source, enum gm_huge huge, uint64_t huge_bytes)
+{
+	const char *name = gm_source_name(source);
+
+	if (huge_bytes && !takes_huge_bytes(source))
+		return place_fail(place, "huge_bytes", "source \"%s\" is not made of huge pages of the pool", name);
+	if (huge != GM_HUGE_DEFAULT && source == GM_SOURCE_NONE)
+		return place_fail(place, "huge", "is for regions with bytes");
+	if (huge != GM_HUGE_DEFAULT && takes_huge_bytes(source))
+		return place_fail(place, "huge",
+				  "source \"%s\" is made of huge pages of the pool, not of transparent ones", name);
+	return 0;
+}
+
 /* What the source needs, and what it has no use for. */
-static int check_source(const struct place *place, enum gm_source source, const char *path, uint64_t huge_bytes)
+static int check_source(const struct place *place, enum gm_source source, const char *path)
 {
 	const char *name = gm_source_name(source);
 	bool takes_path = source == GM_SOURCE_FILE || source == GM_SOURCE_HUGETLBFS;
@@ -77,8 +90,6 @@ static int check_source(const struct place *place, enum gm_source source, const 
 		return place_fail(place, NULL, "source \"%s\" needs a path", name);
 	if (!takes_path && path)
 		return place_fail(place, "path", "source \"%s\" has no use for a path", name);
-	if (huge_bytes && !takes_huge_bytes(source))
-		return place_fail(place, "huge_bytes", "source \"%s\" is not made of huge pages of the pool", name);
 	return 0;
 }
 
@@ -103,7 +114,9 @@ int entry_read_defaults(const struct place *place, struct entry_defaults *ret_de
 		return place_fail(place, "source", "\"%s\" can't be what all nodes' memory comes from",
 				  gm_source_name(defaults.source));
 	*ret_defaults = defaults;
-	return check_source(place, defaults.source, defaults.path, defaults.huge_bytes);
+	if (check_source(place, defaults.source, defaults.path) < 0)
+		return -1;
+	return check_huge(place, defaults.source, defaults.huge, defaults.huge_bytes);
 }
 
 static int read_name(const struct place *place, char name[GM_NAME_MAX])
@@ -144,22 +157,32 @@ static int read_range(const struct place *place, bool bytes_optional, uint64_t *
 	return 0;
 }
 
+/* Mapped memory begins at a page; so it does where the size is not known yet. */
+static int check_first(const struct place *place, uint64_t first, const struct entry *entry)
+{
+	if (entry->source != GM_SOURCE_NONE && first % GM_PAGE_BYTES)
+		return place_fail(place, "first", "0x%llx is not a multiple of 4 KiB, as memory has to be",
+				  (unsigned long long)first);
+	return 0;
+}
+
 static int set_range(const struct place *place, uint64_t first, uint64_t bytes, struct entry *entry)
 {
-	uint64_t unit = entry->huge_bytes > GM_PAGE_BYTES ? entry->huge_bytes : GM_PAGE_BYTES;
+	uint64_t unit = entry_unit(entry);
 
 	if (gm_range_make(gm_gpa(first), bytes, &entry->range) < 0)
 		return place_fail(place, "bytes", "0x%llx bytes from 0x%llx on pass the end of the address space, 2^64",
 				  (unsigned long long)bytes, (unsigned long long)first);
 	if (entry->source == GM_SOURCE_NONE)
 		return 0;
-	if (first % GM_PAGE_BYTES)
-		return place_fail(place, "first", "0x%llx is not a multiple of 4 KiB, as memory has to be",
-				  (unsigned long long)first);
 	if (bytes % unit)
 		return place_fail(place, "bytes", "0x%llx is not a multiple of 0x%llx, a page",
 				  (unsigned long long)bytes, (unsigned long long)unit);
-	return 0;
+	if (bytes - 1 > UINT64_MAX - entry->offset)
+		return place_fail(place, "offset", "0x%llx bytes from there pass 2^64", (unsigned long long)bytes);
+	if (!entry_log_fits(entry))
+		return place_fail(place, NULL, "its dirty log " LOG_TOO_LONG);
+	return check_first(place, first, entry);
 }
 
 static int read_node(const struct machine *machine, const struct place *place, struct entry *entry)
@@ -180,6 +203,42 @@ static int read_node(const struct machine *machine, const struct place *place, s
 	return 0;
 }
 
+uint64_t entry_unit(const struct entry *entry)
+{
+	return entry->huge_bytes > GM_PAGE_BYTES ? entry->huge_bytes : GM_PAGE_BYTES;
+}
+
+bool entry_log_fits(const struct entry *entry)
+{
+	uint64_t page = entry->dirty_page_bytes;
+
+	return page == 0 || (entry->range.last.value - entry->range.first.value) / page < GM_DIRTY_PAGES_MAX;
+}
+
+/* What memory says holds for a slot as far as the slot's own source can have it. What the slot says itself has to hold. */
+static int read_slot_source(const struct place *place, const struct entry_defaults *defaults, struct entry *entry)
+{
+	enum gm_huge huge = GM_HUGE_DEFAULT;
+	uint64_t huge_bytes = 0;
+
+	entry->source = defaults->source;
+	entry->huge = defaults->huge;
+	entry->huge_bytes = defaults->huge_bytes;
+	if (read_source(place, &entry->source) < 0 || read_huge(place, &huge, &huge_bytes) < 0 ||
+	    read_huge(place, &entry->huge, &entry->huge_bytes) < 0)
+		return -1;
+	if (entry->source == GM_SOURCE_NONE || entry->source == GM_SOURCE_FILE)
+		return place_fail(place, "source", "\"%s\" can't be what hot-plugged memory comes from",
+				  gm_source_name(entry->source));
+	if (entry->source == GM_SOURCE_HUGETLBFS && !defaults->path)
+		return place_fail(place, "source", "\"hugetlbfs\" needs the path that memory has");
+	if (takes_huge_bytes(entry->source))
+		entry->huge = GM_HUGE_DEFAULT;
+	else
+		entry->huge_bytes = 0;
+	return check_huge(place, entry->source, huge, huge_bytes);
+}
+
 int entry_read_slot(const struct machine *machine, const struct place *place, const struct entry_defaults *defaults,
 		    struct entry *ret_entry)
 {
@@ -190,25 +249,14 @@ int entry_read_slot(const struct machine *machine, const struct place *place, co
 	ret_entry->origin = ORIGIN_SLOT;
 	ret_entry->kind = GM_RAM;
 	ret_entry->prot = GM_READ | GM_WRITE;
-	ret_entry->source = defaults->source;
-	ret_entry->huge = defaults->huge;
-	ret_entry->huge_bytes = defaults->huge_bytes;
 	ret_entry->dirty_page_bytes = defaults->dirty_page_bytes;
 	ret_entry->flags = defaults->flags | GM_REGION_HOTPLUG;
 	if (place_only(place, keys) < 0 || read_name(place, ret_entry->name) < 0 ||
-	    read_source(place, &ret_entry->source) < 0 ||
-	    read_huge(place, &ret_entry->huge, &ret_entry->huge_bytes) < 0 ||
+	    read_slot_source(place, defaults, ret_entry) < 0 ||
 	    read_flag(place, "prealloc", GM_REGION_PREALLOC, &ret_entry->flags) < 0 ||
 	    read_dirty_page(place, &ret_entry->dirty_page_bytes) < 0 || read_node(machine, place, ret_entry) < 0 ||
 	    read_range(place, false, &first, &bytes) < 0)
 		return -1;
-	if (ret_entry->source == GM_SOURCE_NONE || ret_entry->source == GM_SOURCE_FILE)
-		return place_fail(place, "source", "\"%s\" can't be what hot-plugged memory comes from",
-				  gm_source_name(ret_entry->source));
-	if (!takes_huge_bytes(ret_entry->source))
-		ret_entry->huge_bytes = 0;
-	if (ret_entry->source == GM_SOURCE_HUGETLBFS && !defaults->path)
-		return place_fail(place, "source", "\"hugetlbfs\" needs the path that memory has");
 	if (ret_entry->source == GM_SOURCE_HUGETLBFS &&
 	    entry_resolve_path(machine, defaults->path, &ret_entry->path, place->failure) < 0)
 		return -1;
@@ -291,11 +339,10 @@ int entry_read_region(const struct machine *machine, const struct place *place, 
 	    read_kind(place, &ret_entry->kind) < 0 || field_text(place, "path", &path) < 0)
 		return -1;
 	ret_entry->source = default_source(ret_entry->kind, path);
-	if (ret_entry->kind == GM_FIRMWARE && path)
-		ret_entry->flags = GM_REGION_COW;
 	if (read_source(place, &ret_entry->source) < 0 || check_kind(place, ret_entry) < 0 ||
 	    read_huge(place, &ret_entry->huge, &ret_entry->huge_bytes) < 0 ||
-	    check_source(place, ret_entry->source, path, ret_entry->huge_bytes) < 0 ||
+	    check_source(place, ret_entry->source, path) < 0 ||
+	    check_huge(place, ret_entry->source, ret_entry->huge, ret_entry->huge_bytes) < 0 ||
 	    read_flag(place, "cow", GM_REGION_COW, &ret_entry->flags) < 0 ||
 	    read_flag(place, "alias", GM_REGION_ALIAS, &ret_entry->flags) < 0 ||
 	    read_flag(place, "prealloc", GM_REGION_PREALLOC, &ret_entry->flags) < 0 ||
@@ -309,10 +356,16 @@ int entry_read_region(const struct machine *machine, const struct place *place, 
 				  "dirty_page, cow, alias, prealloc and dontdump are for regions with bytes");
 	if (ret_entry->source != GM_SOURCE_FILE && (ret_entry->flags & GM_REGION_COW))
 		return place_fail(place, "cow", "only a file can be mapped copy-on-write");
+	if ((ret_entry->source == GM_SOURCE_ANON || ret_entry->source == GM_SOURCE_HUGEANON) &&
+	    (ret_entry->flags & GM_REGION_ALIAS))
+		return place_fail(place, "alias", "anonymous memory shows no bytes of a file");
+	/* Whatever "cow" says: no guest may change what others boot from. */
+	if (ret_entry->source == GM_SOURCE_FILE && ret_entry->kind == GM_FIRMWARE)
+		ret_entry->flags |= GM_REGION_COW;
 	/* No size given: that of the file, which check_files() finds. Until then one page, so that the range is valid. */
 	if (bytes == 0) {
 		ret_entry->range.first = ret_entry->range.last = gm_gpa(first);
-		return 0;
+		return check_first(place, first, ret_entry);
 	}
 	return set_range(place, first, bytes, ret_entry);
 }

@@ -57,6 +57,31 @@ static int read_layout(struct machine *machine, const struct place *root)
 	return 0;
 }
 
+/* The plan checks it too, but there is none when no node has memory, and it knows no line. */
+static int check_vcpus(const struct machine *machine, const struct place *root)
+{
+	int guests[GM_PLAN_VCPUS_MAX];
+	char path[PLACE_PATH_MAX];
+
+	for (size_t i = 0; i < GM_PLAN_VCPUS_MAX; i++)
+		guests[i] = -1;
+	for (size_t i = 0; i < machine->nodes_count; i++) {
+		const struct machine_node *node = &machine->nodes[i];
+
+		for (size_t j = 0; j < node->vcpus_count; j++) {
+			int *guest = &guests[node->vcpus[j]];
+
+			snprintf(path, sizeof(path), "nodes[%zu].vcpus[%zu]", i, j);
+			if (*guest >= 0)
+				return document_fail(machine->document, path, root->failure,
+						     "vcpu %u of node %d is in node %d already", node->vcpus[j],
+						     node->guest, *guest);
+			*guest = node->guest;
+		}
+	}
+	return 0;
+}
+
 static int read_vcpus(const struct place *place, struct machine_node *node)
 {
 	if (field_array(place, "vcpus", GM_PLAN_VCPUS_MAX, &node->vcpus_count) < 0)
@@ -115,7 +140,7 @@ static int read_nodes(struct machine *machine, const struct place *root)
 				return place_fail(&place, "guest", "nodes[%zu] is guest node %d already", j,
 						  machine->nodes[j].guest);
 	}
-	return 0;
+	return check_vcpus(machine, root);
 }
 
 static struct entry *add_entry(struct machine *machine, size_t *room)
@@ -156,6 +181,15 @@ static int add_piece(struct machine *machine, const struct gm_piece *piece, size
 	entry->dirty_page_bytes = defaults->dirty_page_bytes;
 	entry->guest_node = piece->guest_node;
 	entry->host_node = piece->host_node;
+	if (gm_range_bytes(piece->range) % entry_unit(entry))
+		return document_fail(machine->document, entry->where, failure,
+				     "its piece from 0x%llx on has 0x%llx bytes, not a multiple of its huge pages",
+				     (unsigned long long)piece->range.first.value,
+				     (unsigned long long)gm_range_bytes(piece->range));
+	if (!entry_log_fits(entry))
+		return document_fail(machine->document, entry->where, failure,
+				     "the dirty log of its piece from 0x%llx on " LOG_TOO_LONG,
+				     (unsigned long long)piece->range.first.value);
 	return defaults->path ? entry_resolve_path(machine, defaults->path, &entry->path, failure) : 0;
 }
 
@@ -166,19 +200,21 @@ static int place_nodes(struct machine *machine, const struct entry_defaults *def
 	const struct gm_piece *pieces;
 	struct gm_error error;
 	struct gm_plan *plan;
+	bool has_memory = false;
 	size_t count;
 	int r;
 
-	if (machine->nodes_count == 0)
-		return 0;
-	for (size_t i = 0; i < machine->nodes_count; i++)
+	for (size_t i = 0; i < machine->nodes_count; i++) {
 		nodes[i] = (struct gm_node){
 			.bytes = machine->nodes[i].bytes,
 			.guest_node = machine->nodes[i].guest,
 			.host_node = machine->nodes[i].host,
-			.vcpus = machine->nodes[i].vcpus,
-			.vcpus_count = machine->nodes[i].vcpus_count,
 		};
+		has_memory |= nodes[i].bytes > 0;
+	}
+	/* Nodes may have all their memory at fixed addresses, or in slots. */
+	if (!has_memory)
+		return 0;
 	r = gm_plan_new(&machine->layout, nodes, machine->nodes_count, &plan, &error);
 	if (r == -ENOMEM)
 		return fail(failure, STATUS_MISSING, "no memory for the plan");
@@ -222,13 +258,14 @@ static int read_title(struct machine *machine, const struct place *root)
 {
 	const char *text = NULL, *file = document_file(machine->document), *slash = strrchr(file, '/');
 	size_t length;
+	int r = field_text(root, "name", &text);
 
-	if (field_text(root, "name", &text) < 0)
+	if (r < 0)
 		return -1;
 	if (!text)
 		text = slash ? slash + 1 : file;
 	length = strlen(text);
-	if (length > 5 && strcmp(text + length - 5, ".json") == 0)
+	if (r == 0 && length > 5 && strcmp(text + length - 5, ".json") == 0)
 		length -= 5;
 	snprintf(machine->title, sizeof(machine->title), "%.*s", (int)length, text);
 	for (char *c = machine->title; *c; c++)

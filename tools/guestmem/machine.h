@@ -70,7 +70,8 @@ void machine_free(struct machine *machine);
 /* The options that make an entry's region. Lifetime of what they point to: the entry's. */
 struct gm_region_opts entry_options(const struct entry *entry);
 uint64_t entry_bytes(const struct entry *entry);
-/* Sums over all entries of a kind that stand from the beginning, or over all slots. */
+/* Whether entries of a kind stand from the beginning; the sum of their bytes; that of all slots. 0 is 2^64 where there are some. */
+bool machine_has(const struct machine *machine, enum gm_kind kind);
 uint64_t machine_bytes(const struct machine *machine, enum gm_kind kind);
 uint64_t machine_slot_bytes(const struct machine *machine);
 size_t machine_vcpus(const struct machine *machine);
@@ -85,6 +86,10 @@ struct entry_defaults {
 	unsigned flags;
 	const char *path;
 };
+#define LOG_TOO_LONG "would have too many pages: choose a larger dirty_page"
+/* What its size has to be a multiple of, when it has bytes. */
+uint64_t entry_unit(const struct entry *entry);
+bool entry_log_fits(const struct entry *entry);
 int entry_read_defaults(const struct place *place, struct entry_defaults *ret_defaults);
 int entry_read_region(const struct machine *machine, const struct place *place, struct entry *ret_entry);
 int entry_read_slot(const struct machine *machine, const struct place *place, const struct entry_defaults *defaults,

@@ -38,16 +38,22 @@ static struct json_object *size(uint64_t bytes)
 {
 	char text[24];
 
-	if (bytes && bytes <= UINT64_C(1) << 53)
+	if (bytes <= UINT64_C(1) << 53)
 		return json_object_new_int64((int64_t)bytes);
 	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)bytes);
-	return json_object_new_string(bytes ? text : "0x10000000000000000");
+	return json_object_new_string(text);
+}
+
+/* The size of something that is not empty: what looks like 0 bytes is 2^64. */
+static struct json_object *whole_size(uint64_t bytes)
+{
+	return bytes ? size(bytes) : json_object_new_string("0x10000000000000000");
 }
 
 static bool add_range(struct json_object *object, struct gm_range range)
 {
 	return add(object, "first", address(range.first)) && add(object, "last", address(range.last)) &&
-	       add(object, "bytes", size(gm_range_bytes(range)));
+	       add(object, "bytes", whole_size(gm_range_bytes(range)));
 }
 
 static bool fill_region(struct json_object *region, const struct entry *entry)
@@ -76,7 +82,7 @@ static bool fill_region(struct json_object *region, const struct entry *entry)
 		good = add(region, "huge_bytes", size(entry->huge_bytes));
 	if (good && entry->path)
 		good = add(region, "path", json_object_new_string(entry->path)) &&
-		       add(region, "offset", json_object_new_int64((int64_t)entry->offset));
+		       add(region, "offset", size(entry->offset));
 	return good;
 }
 
@@ -101,7 +107,7 @@ static bool fill_node(struct json_object *object, const struct machine *machine,
 	bool good = add(object, "vcpus", vcpus);
 
 	good = add(object, "regions", pieces) && good && add(object, "guest", json_object_new_int(node->guest)) &&
-	       add(object, "bytes", json_object_new_int64((int64_t)node->bytes));
+	       add(object, "bytes", size(node->bytes));
 	if (good && node->host >= 0)
 		good = add(object, "host", json_object_new_int(node->host));
 	for (size_t i = 0; good && i < node->vcpus_count; i++)
@@ -178,13 +184,14 @@ static bool add_layout(struct json_object *root, const struct machine *machine)
 int show_json(const struct machine *machine, FILE *out, struct failure *failure)
 {
 	struct json_object *root = json_object_new_object();
+	uint64_t memory = machine_bytes(machine, GM_RAM), slots = machine_slot_bytes(machine);
 	const char *text = NULL;
 
 	if (root && add(root, "name", json_object_new_string(machine->title)) &&
 	    add(root, "layout", json_object_new_string(machine->layout_name)) &&
 	    add(root, "physical_bits", json_object_new_int((int)machine->physical_bits)) && add_layout(root, machine) &&
-	    add(root, "memory_bytes", size(machine_bytes(machine, GM_RAM))) &&
-	    add(root, "hotplug_bytes", json_object_new_int64((int64_t)machine_slot_bytes(machine))) &&
+	    add(root, "memory_bytes", machine_has(machine, GM_RAM) ? whole_size(memory) : size(0)) &&
+	    add(root, "hotplug_bytes", machine->slots_count ? whole_size(slots) : size(0)) &&
 	    add_nodes(root, machine) && add_regions(root, machine) && add_gaps(root, machine, failure) &&
 	    (!machine->note[0] || add(root, "note", json_object_new_string(machine->note))))
 		text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
