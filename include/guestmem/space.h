@@ -205,7 +205,8 @@ enum gm_hold {
 
 /**
  * gm_space_holders - who holds @region (NULL: any map that is not current) by name
- * @visit: called for each; a holder may come several times
+ * @visit: called for each; a holder may come several times. Names that gm_space_map() was given for one map come once each,
+ *	and until the last reference on that map is dropped
  *
  * What it says of read sections may be over when it returns. Context: takes the mutex, @visit must not come back to the space.
  * Return: how many were visited; -ENOENT when @region is not of this space; -EDEADLK.

@@ -42,15 +42,19 @@ static void visit_view(struct visitor *visitor, struct gm_view *view)
 {
 	const struct gm_map *map = living(visitor->space, __atomic_load_n(&view->slot, __ATOMIC_ACQUIRE));
 	const struct gm_pin *pin;
+	size_t pins = 0;
 
 	if (concerns(visitor, map))
 		found(visitor, view->name, GM_HOLD_READ);
 	gmi_spin_lock(&view->pins_lock);
 	for (pin = view->pins; pin != NULL; pin = pin->next) {
 		if (concerns(visitor, pin->map))
-			found(visitor, view->name, GM_HOLD_PIN);
+			pins++;
 	}
 	gmi_spin_unlock(&view->pins_lock);
+	/* Visited without the lock, which spins: the visitor may take its time, or unpin. */
+	while (pins-- > 0)
+		found(visitor, view->name, GM_HOLD_PIN);
 }
 
 GMI_PUBLIC int64_t gm_space_holders(struct gm_space *space, const struct gm_region *region,

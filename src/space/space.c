@@ -119,7 +119,7 @@ static bool lock_nested(struct gm_space *space)
 
 GMI_PUBLIC int gm_space_map(struct gm_space *space, const char *name, const struct gm_map **ret_map)
 {
-	struct gmi_holder *holder;
+	struct gmi_holder *holder, *there;
 	struct gm_map *map;
 	bool nested;
 	int r = gmi_check_name(name, GM_NAME_MAX);
@@ -132,8 +132,15 @@ GMI_PUBLIC int gm_space_map(struct gm_space *space, const char *name, const stru
 	strcpy(holder->name, name);
 	nested = lock_nested(space);
 	map = space->newest;
-	holder->next = map->holders;
-	map->holders = holder;
+	/* Names stay until the map's last reference is dropped. One that comes again and again must not pile up until then. */
+	for (there = map->holders; there != NULL && strcmp(there->name, name) != 0;)
+		there = there->next;
+	if (there == NULL) {
+		holder->next = map->holders;
+		map->holders = holder;
+	} else {
+		gmi_free(holder);
+	}
 	*ret_map = gm_map_ref(map);
 	if (!nested)
 		gmi_domain_unlock(&space->domain);
