@@ -168,6 +168,8 @@ static void refused_lists(void **state)
 				 cases[i].code);
 		assert_int_equal(count, 77);
 	}
+	/* No room may come without an array. */
+	assert_int_equal(gm_iovecs(&world.view, gm_gpa(RAM), 8, GM_READ, NULL, 0, &count), -ENOBUFS);
 	gm_view_leave(&world.view);
 	assert_int_equal(gm_iovecs(&world.view, gm_gpa(RAM), 8, GM_READ, iovecs, 20, &count), -EINVAL);
 	assert_int_equal(count, 77);

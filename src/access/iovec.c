@@ -56,11 +56,13 @@ GMI_PUBLIC int gm_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, u
 
 bool gmi_iovec_add(struct iovec *iovecs, size_t iovecs_max, size_t *count, unsigned char *hva, size_t bytes)
 {
-	struct iovec *last = iovecs + *count - 1;
+	if (*count > 0) {
+		struct iovec *last = &iovecs[*count - 1];
 
-	if (*count > 0 && (unsigned char *)last->iov_base + last->iov_len == hva) {
-		last->iov_len += bytes;
-		return true;
+		if ((unsigned char *)last->iov_base + last->iov_len == hva) {
+			last->iov_len += bytes;
+			return true;
+		}
 	}
 	if (*count == iovecs_max)
 		return false;

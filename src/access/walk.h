@@ -77,8 +77,11 @@ static inline bool gmi_is_hot(const struct gm_view *view, uint64_t at, uint64_t 
 {
 	uint64_t offset = at - view->hot_first;
 
-	/* hot_room is 7 less than the region's size. Neither sum nor difference can wrap. */
-	return GM_LIKELY(offset < view->hot_room && bytes <= view->hot_room + 7 - offset);
+	/*
+	 * hot_room is 7 less than the region's size. Neither sum nor difference can wrap; bytes - 1 does for no bytes, which go the
+	 * slow way: they may come with no buffer, and the C library's copies must not be given that.
+	 */
+	return GM_LIKELY(offset < view->hot_room && bytes - 1 < view->hot_room + 7 - offset);
 }
 
 /* Where an address of the hot region is mapped. */
