@@ -88,6 +88,15 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
 int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw);
 int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw);
 
+/* gcc takes an order that makes no sense for SEQ_CST by itself; clang would take it for RELAXED. */
+#ifdef __clang__
+#define GMI_LOAD_ORDER(order)  ((order) == GM_RELAXED || (order) == GM_ACQUIRE ? (order) : GM_SEQ_CST)
+#define GMI_STORE_ORDER(order) ((order) == GM_RELAXED || (order) == GM_RELEASE ? (order) : GM_SEQ_CST)
+#else
+#define GMI_LOAD_ORDER(order)  (order)
+#define GMI_STORE_ORDER(order) (order)
+#endif
+
 #define GM_DEFINE_OBJECT(bits)                                                                                         \
 	GM_CHECKED GM_INLINE int gm_load_u##bits(struct gm_view *view, struct gm_gpa at, int order,                    \
 						 uint##bits##_t *ret_number)                                           \
@@ -95,7 +104,8 @@ int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order,
 		uint64_t offset = at.value - view->hot_first;                                                          \
                                                                                                                        \
 		if (GM_LIKELY(offset < view->hot_room && (at.value & (bits / 8 - 1)) == 0)) {                          \
-			*ret_number = __atomic_load_n((const uint##bits##_t *)(view->hot_hva + offset), order);        \
+			*ret_number = __atomic_load_n((const uint##bits##_t *)(view->hot_hva + offset),                \
+						      GMI_LOAD_ORDER(order));                                          \
 			return 0;                                                                                      \
 		}                                                                                                      \
 		return gmi_load(view, at, bits / 8, order, ret_number);                                                \
@@ -106,7 +116,7 @@ int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order,
 		uint64_t offset = at.value - view->hot_first;                                                          \
                                                                                                                        \
 		if (GM_LIKELY(offset < view->hot_room && view->hot_writable && (at.value & (bits / 8 - 1)) == 0)) {    \
-			__atomic_store_n((uint##bits##_t *)(view->hot_hva + offset), number, order);                   \
+			__atomic_store_n((uint##bits##_t *)(view->hot_hva + offset), number, GMI_STORE_ORDER(order));  \
 			if (view->hot_dirty)                                                                           \
 				gmi_dirty_mark_at(view->hot_dirty, offset);                                            \
 			return 0;                                                                                      \
