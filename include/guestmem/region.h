@@ -101,7 +101,7 @@ enum gm_numa_policy {
  * The range was checked: it lies inside the region. Return 0, or a negative error number, which the accessor sees as
  * -GM_EFAULTED. A call of 1, 2, 4 or 8 bytes at a multiple of its size must be done as one access (never torn).
  * Context: called on the accessing thread, inside its read section, several threads at once; must not change the space
- * that the region stands in.
+ * that the region stands in, nor enter, leave or close the view that the access came through: a device has a view of its own.
  */
 struct gm_region_io {
 	int (*read)(void *opaque, struct gm_offset offset, void *data, size_t bytes);
