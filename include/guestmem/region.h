@@ -125,7 +125,8 @@ struct gm_region_io {
  * @fd: for FD. The region takes a duplicate of its own (close-on-exec); the caller's stays the caller's
  * @fd_offset: place in the file of the region's first byte; a multiple of the page (or huge page) size. FILE and FD
  * @hva: for POINTER: @bytes bytes, aligned to 8, that stay mapped until @release
- * @release: for POINTER, may be NULL: called once, with @opaque, when the last reference is gone
+ * @release: for POINTER, may be NULL: called once, with @opaque, when the last reference is gone, on the thread that dropped
+ *	it: for a region removed from a space, the one that reclaims. Must not call gm_space_wait(), which waits for it
  * @io: for CALLBACKS, which is the default source of a device region that has it; copied. @opaque is given to it. What
  *	@prot permits needs its callback
  * @opaque: for @release and @io

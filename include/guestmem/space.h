@@ -51,7 +51,8 @@ GM_CHECKED int gm_space_new(const struct gm_layout *layout, struct gm_space **re
  * gm_space_ref, gm_space_unref - take and drop a reference
  *
  * Memories, maps and views on a space hold one too: it goes down with the last of them, and removes its listeners
- * and drops its regions then. Context: any thread; the last unref may block; not from a listener. unref accepts NULL.
+ * and drops its regions then. A last reference that a completion callback drops takes it down when the call that called back
+ * is over. Context: any thread; the last unref may block; not from a listener. unref accepts NULL.
  */
 struct gm_space *gm_space_ref(struct gm_space *space);
 void gm_space_unref(struct gm_space *space);
@@ -119,7 +120,7 @@ void gm_update_abort(struct gm_update *update);
 /**
  * struct gm_change - what an update does, as listeners see it
  * @space: where
- * @before, @after: the maps. Valid during the call; gm_map_ref() to keep one
+ * @before, @after: the maps. Valid during the call; gm_map_ref() to keep one. What prepare keeps of @after, abort has to drop
  * @removed, @removed_count: in descending order of addresses
  * @inserted, @inserted_count: in ascending order
  */
@@ -190,10 +191,10 @@ GM_CHECKED int gm_space_wait(struct gm_space *space, int timeout_ms);
  * gm_space_start_reclaimer - a thread of the library's own that releases soon after the last reader left
  *
  * It sleeps while nothing is to be released, and looks again every millisecond while something is.
- * Return: 0; -EALREADY; the error number of pthread_create.
+ * Return: 0; -EALREADY; -ENOMEM; -EDEADLK from a listener; the error number of pthread_create.
  */
 GM_CHECKED int gm_space_start_reclaimer(struct gm_space *space);
-/* Ends it and waits for its end. Nothing without one. Not from a completion callback. */
+/* Ends it and waits for its end. Does nothing without one, on its own thread (a completion callback), or from a listener. */
 void gm_space_stop_reclaimer(struct gm_space *space);
 
 /* Why somebody holds a region. */

@@ -55,7 +55,11 @@ static int stage_removal(struct staging *staging, struct gm_region *region)
 {
 	struct gm_space *space = staging->space;
 
-	if (__atomic_load_n(&region->space, __ATOMIC_ACQUIRE) != space || region->died != 0)
+	/*
+	 * The tree knows. What the region says of itself is not ours to read: another thread may be letting it go after an
+	 * earlier removal, and another space may be taking it right then.
+	 */
+	if (gmi_tree_floor(staging->builder.root, region->range.first.value) != region)
 		return gmi_error(staging->error, -ENOENT,
 				 "%s region '%s' " GMI_RANGE_FORMAT
 				 " can't be removed: it does not stand in this space",

@@ -157,9 +157,10 @@ void gmi_garbage_release(struct gm_space *space, struct gmi_garbage *garbage)
 		removal = region->removal;
 		region->removal = NULL;
 		region->dead_next = NULL;
-		region->born = 0;
-		region->died = 0;
-		/* From here on another update may take it. Pairs with the acquire in stage_insertion(). */
+		/*
+		 * From here on another update may take it, and say when it was born. Until then, who asks under the mutex sees
+		 * that it died. Pairs with the acquire in stage_insertion().
+		 */
 		__atomic_store_n(&region->space, NULL, __ATOMIC_RELEASE);
 		gm_region_unref(region);
 		__atomic_fetch_sub(&space->releasing, 1, __ATOMIC_RELEASE);
@@ -175,7 +176,7 @@ void gmi_garbage_release(struct gm_space *space, struct gmi_garbage *garbage)
 	}
 }
 
-/* Mutex held. Whether a region that was removed in @generation or before is held, or being released by another thread. */
+/* Mutex held. Whether a region that was removed in @generation or before is held. */
 static bool is_pending(const struct gm_space *space, uint64_t generation)
 {
 	const struct gm_region *region;
@@ -187,10 +188,10 @@ static bool is_pending(const struct gm_space *space, uint64_t generation)
 				return true;
 		}
 	}
-	return __atomic_load_n(&space->releasing, __ATOMIC_ACQUIRE) != 0;
+	return false;
 }
 
-GMI_PUBLIC int64_t gm_space_reclaim(struct gm_space *space)
+int64_t gmi_space_reclaim(struct gm_space *space)
 {
 	struct gmi_garbage garbage = { NULL };
 	int64_t pending;
@@ -205,7 +206,18 @@ GMI_PUBLIC int64_t gm_space_reclaim(struct gm_space *space)
 	return pending;
 }
 
-GMI_PUBLIC int gm_space_wait(struct gm_space *space, int timeout_ms)
+GMI_PUBLIC int64_t gm_space_reclaim(struct gm_space *space)
+{
+	int64_t r;
+
+	/* A callback may drop the caller's own reference, and it be the last one. */
+	(void)gm_space_ref(space);
+	r = gmi_space_reclaim(space);
+	gm_space_unref(space);
+	return r;
+}
+
+static int wait_for_releases(struct gm_space *space, int timeout_ms)
 {
 	uint64_t deadline = gmi_clock_us() + (timeout_ms > 0 ? (uint64_t)timeout_ms * 1000 : 0), generation = 0, now;
 	unsigned sleep_us = WAIT_MIN_US;
@@ -224,7 +236,8 @@ GMI_PUBLIC int gm_space_wait(struct gm_space *space, int timeout_ms)
 		pending = is_pending(space, generation);
 		gmi_domain_unlock(&space->domain);
 		gmi_garbage_release(space, &garbage);
-		if (!pending)
+		/* What another thread took out of the last map is counted there until it is gone; ours is gone by now. */
+		if (!pending && __atomic_load_n(&space->releasing, __ATOMIC_ACQUIRE) == 0)
 			return 0;
 		now = gmi_clock_us();
 		if (timeout_ms >= 0 && now >= deadline)
@@ -232,4 +245,15 @@ GMI_PUBLIC int gm_space_wait(struct gm_space *space, int timeout_ms)
 		gmi_sleep_us(timeout_ms >= 0 ? GMI_MIN(sleep_us, deadline - now) : sleep_us);
 		sleep_us = GMI_MIN(2 * sleep_us, WAIT_MAX_US);
 	}
+}
+
+GMI_PUBLIC int gm_space_wait(struct gm_space *space, int timeout_ms)
+{
+	int r;
+
+	/* As in gm_space_reclaim(). */
+	(void)gm_space_ref(space);
+	r = wait_for_releases(space, timeout_ms);
+	gm_space_unref(space);
+	return r;
 }

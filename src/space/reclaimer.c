@@ -19,6 +19,7 @@ struct gmi_reclaimer {
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
 	bool woken, stop;
+	bool inherits; /* its own thread's: the space is to be taken down, and the thread to end, by itself */
 };
 
 /* Sleeps until woken. Returns false when it is time to end. */
@@ -45,15 +46,41 @@ static bool is_stopped(struct gmi_reclaimer *reclaimer)
 	return stop;
 }
 
+static void reclaimer_free(struct gmi_reclaimer *reclaimer)
+{
+	pthread_cond_destroy(&reclaimer->wake);
+	pthread_mutex_destroy(&reclaimer->mutex);
+	gmi_free(reclaimer);
+}
+
 static void *run(void *opaque)
 {
 	struct gmi_reclaimer *reclaimer = opaque;
 
-	while (wait_for_work(reclaimer)) {
-		while (gm_space_reclaim(reclaimer->space) > 0 && !is_stopped(reclaimer))
+	while (!reclaimer->inherits && wait_for_work(reclaimer)) {
+		while (gmi_space_reclaim(reclaimer->space) > 0 && !reclaimer->inherits && !is_stopped(reclaimer))
 			gmi_sleep_us(LOOK_AGAIN_US);
 	}
+	if (reclaimer->inherits) {
+		gmi_thread_detach(reclaimer->thread);
+		reclaimer->space->reclaimer = NULL;
+		gmi_space_destroy(reclaimer->space);
+		reclaimer_free(reclaimer);
+	}
 	return NULL;
+}
+
+static bool is_own_thread(const struct gmi_reclaimer *reclaimer)
+{
+	return pthread_equal(reclaimer->thread, pthread_self());
+}
+
+bool gmi_reclaimer_inherits(struct gm_space *space)
+{
+	if (space->reclaimer == NULL || !is_own_thread(space->reclaimer))
+		return false;
+	space->reclaimer->inherits = true;
+	return true;
 }
 
 static int new_reclaimer(struct gm_space *space, struct gmi_reclaimer **ret_reclaimer)
@@ -72,9 +99,7 @@ static int new_reclaimer(struct gm_space *space, struct gmi_reclaimer **ret_recl
 		*ret_reclaimer = reclaimer;
 		return 0;
 	}
-	pthread_cond_destroy(&reclaimer->wake);
-	pthread_mutex_destroy(&reclaimer->mutex);
-	gmi_free(reclaimer);
+	reclaimer_free(reclaimer);
 	return r;
 }
 
@@ -111,13 +136,14 @@ GMI_PUBLIC void gm_space_stop_reclaimer(struct gm_space *space)
 	if (gmi_domain_lock(&space->domain) < 0)
 		return;
 	reclaimer = space->reclaimer;
-	space->reclaimer = NULL;
+	if (reclaimer != NULL && is_own_thread(reclaimer))
+		reclaimer = NULL;
+	else
+		space->reclaimer = NULL;
 	gmi_domain_unlock(&space->domain);
 	if (reclaimer == NULL)
 		return;
 	wake(reclaimer, true);
 	gmi_thread_join(reclaimer->thread);
-	pthread_cond_destroy(&reclaimer->wake);
-	pthread_mutex_destroy(&reclaimer->mutex);
-	gmi_free(reclaimer);
+	reclaimer_free(reclaimer);
 }

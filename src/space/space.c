@@ -80,21 +80,33 @@ static void drop_regions(struct gm_space *space)
 	gmi_free(map);
 }
 
-GMI_PUBLIC void gm_space_unref(struct gm_space *space)
+void gmi_space_destroy(struct gm_space *space)
 {
 	struct gmi_garbage garbage = { NULL };
 
-	if (space == NULL || __atomic_fetch_sub(&space->references, 1, __ATOMIC_ACQ_REL) != 1)
-		return;
+	/* Ours while callbacks run: what they take and drop again must not take the space down inside of this. */
+	__atomic_store_n(&space->references, 1, __ATOMIC_RELAXED);
 	gm_space_stop_reclaimer(space);
+	(void)gmi_domain_lock(&space->domain);
 	gmi_space_collect(space, &garbage);
-	assert(space->oldest == space->newest && space->domain.views == NULL);
 	gmi_listeners_fini(space);
+	gmi_domain_unlock(&space->domain);
 	gmi_garbage_release(space, &garbage);
+	if (__atomic_fetch_sub(&space->references, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	assert(space->oldest == space->newest && space->domain.views == NULL);
 	drop_regions(space);
 	gm_map_unref(space->empty);
 	gmi_domain_fini(&space->domain);
 	gmi_free(space);
+}
+
+GMI_PUBLIC void gm_space_unref(struct gm_space *space)
+{
+	if (space == NULL || __atomic_fetch_sub(&space->references, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	if (!gmi_reclaimer_inherits(space))
+		gmi_space_destroy(space);
 }
 
 static void unref_owner(void *space)

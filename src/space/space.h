@@ -79,11 +79,21 @@ void gmi_completions_free(struct gmi_completion *completions);
 
 /* Asks one listener; a refusal always comes with a sentence. */
 int gmi_listener_prepare(const struct gmi_listener *listener, const struct gm_change *change, struct gm_error *error);
-/* Removes them all, as gm_space_remove_listener() does. The space goes down: no other thread knows it any more. */
+/* Removes them all, as gm_space_remove_listener() does. Mutex held. The space goes down: no other thread knows it any more. */
 void gmi_listeners_fini(struct gm_space *space);
+
+/* gm_space_reclaim() without a reference of its own: for the reclaimer, which must not keep a space alive. */
+int64_t gmi_space_reclaim(struct gm_space *space);
 
 /* Wakes the reclaimer thread, if there is one. Mutex held. */
 void gmi_reclaimer_wake(struct gm_space *space);
+/*
+ * The last reference is gone. True on the reclaimer's own thread, inside a callback: it is not through with the space yet, and calls
+ * gmi_space_destroy() when it is.
+ */
+bool gmi_reclaimer_inherits(struct gm_space *space);
+/* Takes the space down, unless a listener keeps a map of it beyond its removal: then that map's last reference does. */
+void gmi_space_destroy(struct gm_space *space);
 
 extern const struct gmi_map_owner gmi_space_owns_map;
 

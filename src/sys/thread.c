@@ -29,6 +29,11 @@ void gmi_thread_join(pthread_t thread)
 	(void)pthread_join(thread, NULL);
 }
 
+void gmi_thread_detach(pthread_t thread)
+{
+	(void)pthread_detach(thread);
+}
+
 unsigned gmi_cpus(void)
 {
 	cpu_set_t set;

@@ -8,6 +8,7 @@
 /* Starts a thread with all signals blocked: the application's handlers are not to run on it. Return: 0 or -errno. */
 int gmi_thread_start(pthread_t *ret_thread, void *(*run)(void *opaque), void *opaque);
 void gmi_thread_join(pthread_t thread);
+void gmi_thread_detach(pthread_t thread);
 /* CPUs that this thread may run on; at least 1. */
 unsigned gmi_cpus(void);
 
