@@ -364,8 +364,8 @@ static void do_stream(uint64_t at, uint64_t bytes, bool some, bool to_file)
 	int64_t r;
 
 	if (to_file) {
-		r = some ? gm_read_to_fd_some(&world.view, gpa, bytes, file, (int64_t)offset)
-			 : gm_read_to_fd(&world.view, gpa, bytes, file, (int64_t)offset);
+		r = some ? gm_read_to_fd_some(&world.view, gpa, bytes, file, (int64_t)offset, NULL)
+			 : gm_read_to_fd(&world.view, gpa, bytes, file, (int64_t)offset, NULL);
 		count = expect_result(r, some, at, bytes, GM_READ, (int64_t)bytes);
 		model_read(at, expected, count);
 		assert_int_equal(pread(file, got, count, (off_t)offset), count);
@@ -373,8 +373,8 @@ static void do_stream(uint64_t at, uint64_t bytes, bool some, bool to_file)
 		return;
 	}
 	assert_int_equal(pwrite(file, data, bytes, (off_t)offset), bytes);
-	r = some ? gm_write_from_fd_some(&world.view, gpa, bytes, file, (int64_t)offset)
-		 : gm_write_from_fd(&world.view, gpa, bytes, file, (int64_t)offset);
+	r = some ? gm_write_from_fd_some(&world.view, gpa, bytes, file, (int64_t)offset, NULL)
+		 : gm_write_from_fd(&world.view, gpa, bytes, file, (int64_t)offset, NULL);
 	model_write(at, data, expect_result(r, some, at, bytes, GM_WRITE, (int64_t)bytes));
 }
 

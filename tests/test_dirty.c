@@ -422,6 +422,29 @@ static void test_faults(void **state)
 	}
 }
 
+/* A region's log goes with the region, whenever its last holder lets go: its readers must not care. */
+static void readers_outlive_the_log(void **state)
+{
+	struct gm_dirty_reader *readers[2];
+	struct gm_dirty_range range;
+	struct gm_offset next;
+	struct gm_dirty *log;
+	size_t count;
+
+	(void)state;
+	assert_int_equal(gm_dirty_new(GM_MIB, 0, 4096, &log), 0);
+	assert_int_equal(gm_dirty_reader_new(log, &readers[0]), 0);
+	assert_int_equal(gm_dirty_reader_new(log, &readers[1]), 0);
+	gm_dirty_mark(log, gm_offset(4096), 1);
+	gm_dirty_free(log);
+	assert_int_equal(gm_dirty_collect(readers[0], gm_offset(0), UINT64_MAX, &range, 1, &count, &next), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(range.first.value, 4096);
+	gm_dirty_reader_free(readers[0]);
+	assert_int_equal(gm_dirty_count(readers[1]), 1);
+	gm_dirty_reader_free(readers[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -437,6 +460,7 @@ int main(void)
 		cmocka_unit_test(test_merge_refuses),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(readers_outlive_the_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,6 +180,23 @@ static void test_names(void **state)
 	assert_int_equal(gmi_check_name("\xc3\xa4", 8), -EINVAL);
 }
 
+static void codes_have_words_of_their_own(void **state)
+{
+	static const int codes[] = {
+		GM_EHOLE, GM_EACCESS, GM_ENOTRAM, GM_EWRAP, GM_EFAULTED, GM_EUNMAPPED, GM_EREENTRY
+	};
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		assert_string_equal(gm_code_text(codes[i]), gm_code_text(-codes[i]));
+		assert_string_not_equal(gm_code_text(codes[i]), strerror(codes[i]));
+		for (j = 0; j < i; j++)
+			assert_string_not_equal(gm_code_text(codes[i]), gm_code_text(codes[j]));
+	}
+	assert_string_equal(gm_code_text(-ENOSPC), strerror(ENOSPC));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_options_longer),
 		cmocka_unit_test(test_options_too_short),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(codes_have_words_of_their_own),
 	};
 
 	return cmocka_run_group_tests_name("error", tests, NULL, NULL);

@@ -98,7 +98,7 @@ static int use(struct machine *machine, int fd)
 	if (r < 0)
 		return r;
 	gm_view_enter(&machine->view);
-	moved = gm_write_from_fd(&machine->view, gm_gpa(NODE_BYTES - 4096), 8192, fd, 0);
+	moved = gm_write_from_fd(&machine->view, gm_gpa(NODE_BYTES - 4096), 8192, fd, 0, NULL);
 	r = moved < 0 ? (int)moved : gm_read(&machine->view, gm_gpa(NODE_BYTES), &byte, 1);
 	gm_view_leave(&machine->view);
 	if (r < 0)

@@ -20,6 +20,7 @@ struct recorder {
 	const char *name;
 	int refusal;
 	const char *sentence;
+	const char *text_only;   /* the same without the code */
 	struct gm_space *meddle; /* try what a listener must not do */
 };
 
@@ -72,6 +73,8 @@ static int prepare(void *opaque, const struct gm_change *change, struct gm_error
 		error->code = recorder->refusal;
 		snprintf(error->text, sizeof(error->text), "%s", recorder->sentence);
 	}
+	if (recorder->text_only != NULL)
+		snprintf(error->text, sizeof(error->text), "%s", recorder->text_only);
 	return recorder->refusal;
 }
 
@@ -177,6 +180,14 @@ static void refusal_takes_everything_back(void **state)
 	c.sentence = NULL;
 	assert_int_equal(update(space, NULL, (struct gm_region *[]){ y, NULL }, &error), -ENOSPC);
 	assert_string_equal(error.text, "listener 'c' refused the change: No space left on device");
+	/* The text is enough, and a positive answer is no consent. */
+	c.text_only = "text only";
+	assert_int_equal(update(space, NULL, (struct gm_region *[]){ y, NULL }, &error), -ENOSPC);
+	assert_string_equal(error.text, "text only (listener 'c')");
+	c.text_only = NULL;
+	c.refusal = ENOSPC;
+	assert_int_equal(update(space, NULL, (struct gm_region *[]){ y, NULL }, &error), -EINVAL);
+	assert_string_equal(error.text, "listener 'c' answered 28, which is neither 0 nor an error");
 	told[0] = '\0';
 	/* One that refuses what stands there can't be added. */
 	d.refusal = -EPERM;

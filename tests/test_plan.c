@@ -435,6 +435,23 @@ static void test_no_memory(void **state)
 	gm_plan_free(plan);
 }
 
+static void counts_without_asking_for_more(void **state)
+{
+	static const unsigned vcpu = 3;
+	const struct gm_node node = {
+		.bytes = GM_GIB, .guest_node = 5, .host_node = -1, .vcpus = &vcpu, .vcpus_count = 1
+	};
+	struct gm_layout layout;
+	struct gm_plan *plan;
+
+	(void)state;
+	assert_int_equal(gm_layout_x86_64_pc(40, &layout), 0);
+	assert_int_equal(gm_plan_new(&layout, &node, 1, &plan, NULL), 0);
+	assert_int_equal(gm_plan_pieces(plan, NULL), 1);
+	assert_int_equal(gm_plan_node_vcpus(plan, 5, NULL), 1);
+	gm_plan_free(plan);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -450,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_bounds_inside_pages),
 		cmocka_unit_test(test_free_accepts_null),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(counts_without_asking_for_more),
 	};
 
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);

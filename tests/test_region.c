@@ -97,7 +97,7 @@ static const struct refusal refusals[] = {
 	{ -EINVAL, "permits writing", { PAGE, .source = GM_SOURCE_CALLBACKS, .io = &io_reading } },
 	/* what the source does not use */
 	{ -EINVAL, "use path", { PAGE, .source = GM_SOURCE_MEMFD, .path = "/x" } },
-	{ -EINVAL, "use fd", { PAGE, .source = GM_SOURCE_ANON, .fd = -1 } },
+	{ -EINVAL, "use fd", { PAGE, .source = GM_SOURCE_ANON, .fd = -2 } },
 	{ -EINVAL, "use fd_offset", { PAGE, .source = GM_SOURCE_MEMFD, .fd_offset = 4096 } },
 	{ -EINVAL, "use hva", { PAGE, .hva = words } },
 	{ -EINVAL, "use release", { PAGE, .release = release } },
@@ -285,9 +285,11 @@ static void defaults_of_kinds(void **state)
 		enum gm_source source;
 		unsigned prot;
 	} defaults[] = {
-		{ GM_RAM, GM_SOURCE_MEMFD, GM_READ | GM_WRITE },     { GM_FIRMWARE, GM_SOURCE_MEMFD, GM_READ },
-		{ GM_DEVICE, GM_SOURCE_NONE, GM_READ | GM_WRITE },   { GM_DAX, GM_SOURCE_ANON, GM_READ | GM_WRITE },
-		{ GM_RESERVED, GM_SOURCE_NONE, GM_READ | GM_WRITE },
+		{ GM_RAM, GM_SOURCE_MEMFD, GM_READ | GM_WRITE },
+		{ GM_FIRMWARE, GM_SOURCE_MEMFD, GM_READ },
+		{ GM_DEVICE, GM_SOURCE_NONE, GM_READ | GM_WRITE },
+		{ GM_DAX, GM_SOURCE_ANON, GM_READ | GM_WRITE },
+		{ GM_RESERVED, GM_SOURCE_NONE, 0 },
 	};
 	struct gm_region *region;
 	size_t i;
@@ -477,6 +479,50 @@ static void ranges_of_regions(void **state)
 	gm_region_unref(over);
 }
 
+static int read_nothing(void *opaque, struct gm_offset offset, void *data, size_t bytes)
+{
+	(void)opaque;
+	(void)offset;
+	memset(data, 0, bytes);
+	return 0;
+}
+
+static void note_release(void *opaque, void *hva, uint64_t bytes)
+{
+	assert_null(hva);
+	*(uint64_t *)opaque += bytes;
+}
+
+/* What callbacks hang on may go when the region does, and not when its constructor fails. */
+static void callbacks_are_released(void **state)
+{
+	const struct gm_region_io io = { .read = read_nothing };
+	uint64_t released = 0;
+	struct gm_region_opts opts = {
+		.size = sizeof(opts),
+		.name = "registers",
+		.kind = GM_DEVICE,
+		.bytes = 256,
+		.prot = GM_READ,
+		.fd = -1, /* as good as 0 where none is used */
+		.io = &io,
+		.opaque = &released,
+		.release = note_release,
+	};
+	struct gm_region *region;
+
+	(void)state;
+	gmi_fault_arm(1, ENOMEM);
+	assert_int_equal(gm_region_new(&opts, &region, NULL), -ENOMEM);
+	gmi_fault_arm(0, 0);
+	assert_int_equal(released, 0);
+	assert_int_equal(gm_region_new(&opts, &region, NULL), 0);
+	gm_region_unref(gm_region_ref(region));
+	assert_int_equal(released, 0);
+	gm_region_unref(region);
+	assert_int_equal(released, 256);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -490,6 +536,7 @@ int main(void)
 		cmocka_unit_test(the_last_reference_releases),
 		cmocka_unit_test(ready_made),
 		cmocka_unit_test(ranges_of_regions),
+		cmocka_unit_test(callbacks_are_released),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

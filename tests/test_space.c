@@ -352,6 +352,8 @@ static void releases_after_the_last_holder(void **state)
 	assert_int_equal(released.count, 1);
 	assert_int_equal(done, 1);
 	assert_int_equal(gm_space_holders(space, NULL, note_holder, &holders), 0);
+	/* The region is gone; its address is only compared. */
+	assert_int_equal(gm_space_holders(space, a, note_holder, &holders), -ENOENT);
 	gm_view_leave(&views[2]);
 
 	gm_region_unref(stays);

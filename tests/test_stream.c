@@ -69,16 +69,21 @@ static int new_file(uint64_t bytes)
 	return fd;
 }
 
+/* What the last stream said of its descriptor. */
+static int fd_error;
+
 static int64_t from_fd(uint64_t at, uint64_t bytes, int fd, int64_t offset, bool some)
 {
-	return some ? gm_write_from_fd_some(&world.view, gm_gpa(at), bytes, fd, offset)
-		    : gm_write_from_fd(&world.view, gm_gpa(at), bytes, fd, offset);
+	fd_error = 1;
+	return some ? gm_write_from_fd_some(&world.view, gm_gpa(at), bytes, fd, offset, &fd_error)
+		    : gm_write_from_fd(&world.view, gm_gpa(at), bytes, fd, offset, &fd_error);
 }
 
 static int64_t to_fd(uint64_t at, uint64_t bytes, int fd, int64_t offset, bool some)
 {
-	return some ? gm_read_to_fd_some(&world.view, gm_gpa(at), bytes, fd, offset)
-		    : gm_read_to_fd(&world.view, gm_gpa(at), bytes, fd, offset);
+	fd_error = 1;
+	return some ? gm_read_to_fd_some(&world.view, gm_gpa(at), bytes, fd, offset, &fd_error)
+		    : gm_read_to_fd(&world.view, gm_gpa(at), bytes, fd, offset, &fd_error);
 }
 
 static const struct {
@@ -341,6 +346,7 @@ static void bad_descriptors(void **state)
 			assert_int_equal(from_fd(at, 8, fds[0], 0, some), -ESPIPE);
 			assert_int_equal(to_fd(at, 8, fds[1], 0, some), -ESPIPE);
 			assert_int_equal(to_fd(at, 8, full, -1, some), -ENOSPC);
+			assert_int_equal(fd_error, -ENOSPC);
 		}
 		/* Sums that pass the largest file offset. */
 		assert_int_equal(from_fd(BASE, 8, file, INT64_MAX - 7, some), -EINVAL);
@@ -437,6 +443,12 @@ static void callbacks_fail(void **state)
 	assert_int_equal(from_fd(BASE + 4 * PAGE, 3 * PAGE, in, -1, false), PAGE);
 	assert_int_equal(to_fd(BASE + 4 * PAGE, 3 * PAGE, out, -1, false), PAGE);
 	assert_int_equal(from_fd(BASE + 5 * PAGE, PAGE, in, 0, false), -GM_EFAULTED);
+	/* The guest's memory, not the descriptor; while a disk's EIO has the same number. */
+	assert_int_equal(fd_error, 0);
+	gmi_fault_arm(1, EIO);
+	assert_int_equal(from_fd(BASE, PAGE, in, 0, false), -EIO);
+	assert_int_equal(fd_error, -EIO);
+	gmi_fault_arm(0, 0);
 	assert_int_equal(to_fd(BASE + 5 * PAGE, PAGE, out, 0, false), -GM_EFAULTED);
 	store->fail_after = UINT32_MAX;
 	assert_memory_equal(world_bytes(&world, 5), world.saved[5], PAGE);
@@ -589,10 +601,10 @@ static void memory_is_gone(void **state)
 	assert_int_equal(gm_view_init(&view, memory, "cut", 0), 0);
 	gm_view_enter(&view);
 	assert_int_equal(ftruncate(fd, PAGE), 0);
-	assert_int_equal(gm_read_to_fd(&view, gm_gpa(PAGE), PAGE, out, -1), -GM_EFAULTED);
-	assert_int_equal(gm_write_from_fd(&view, gm_gpa(PAGE), PAGE, in, -1), -GM_EFAULTED);
-	assert_int_equal(gm_read_to_fd(&view, gm_gpa(0), 2 * PAGE, out, -1), PAGE);
-	assert_int_equal(gm_write_from_fd(&view, gm_gpa(0), 2 * PAGE, in, 0), PAGE);
+	assert_int_equal(gm_read_to_fd(&view, gm_gpa(PAGE), PAGE, out, -1, NULL), -GM_EFAULTED);
+	assert_int_equal(gm_write_from_fd(&view, gm_gpa(PAGE), PAGE, in, -1, NULL), -GM_EFAULTED);
+	assert_int_equal(gm_read_to_fd(&view, gm_gpa(0), 2 * PAGE, out, -1, NULL), PAGE);
+	assert_int_equal(gm_write_from_fd(&view, gm_gpa(0), 2 * PAGE, in, 0, NULL), PAGE);
 	gm_view_leave(&view);
 	assert_int_equal(gm_view_fini(&view), 0);
 	gm_memory_unref(memory);
@@ -629,7 +641,7 @@ static void very_large(void **state)
 	assert_int_equal(gm_view_init(&view, memory, "large", 0), 0);
 	gm_view_enter(&view);
 	gmi_fault_arm(4, EIO);
-	assert_int_equal(gm_read_to_fd(&view, gm_gpa(0), 5 * GM_GIB, null, -1), 5 * GM_GIB);
+	assert_int_equal(gm_read_to_fd(&view, gm_gpa(0), 5 * GM_GIB, null, -1, NULL), 5 * GM_GIB);
 	assert_false(gmi_fault_fired());
 	gmi_fault_arm(0, 0);
 	gm_view_leave(&view);

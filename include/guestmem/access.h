@@ -62,7 +62,11 @@ GM_BEGIN_DECLS
  * Bytes
  */
 
-/* Whether all of a range can be accessed so. @access: GM_READ, GM_WRITE or both. */
+/*
+ * Whether all of a range can be accessed so. @access: GM_READ, GM_WRITE or both. The answer holds until the section ends: after
+ * a 0, reads and writes of the range in the same section can only fail by -GM_EFAULTED, and spans, iovecs and atomics also
+ * by -GM_EUNMAPPED. So a device checks a whole request first, and then does it.
+ */
 GM_CHECKED int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access);
 
 /*
@@ -82,8 +86,9 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
 
 /*
  * Objects: gm_load_u8, _u16, _u32, _u64, _le16, _le32, _le64, _be16, _be32, _be64, and gm_store_ likewise. le and be give
- * and take the host's number. At an address that is not a multiple of the size they are copies, and may be torn. An
- * @order that makes no sense for the operation is taken for GM_SEQ_CST.
+ * and take the host's number. At an address that is not a multiple of the size they are copies, and may be torn; @order holds
+ * there, and behind callbacks, too. An @order that makes no sense for the operation is taken for GM_SEQ_CST. As in C11, a store
+ * and a later load of another object (used index, then flags of the available ring) keep their order if both are GM_SEQ_CST.
  */
 int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw);
 int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw);
@@ -203,7 +208,9 @@ struct gm_span {
  * @access: GM_READ, GM_WRITE or both
  * @ret_span: 1 to @bytes bytes; less where the region ends. What stands behind is not looked at
  *
- * For GM_WRITE: call gm_written() for what was written, after the write and before the section (or the pin) ends.
+ * For GM_WRITE: call gm_written() for what was written, after the write and before the section (or the pin) ends. Without it
+ * the pages count as clean.
+ * -GM_EUNMAPPED: there is no pointer to this memory; use gm_read() and gm_write() on a buffer of your own.
  */
 GM_CHECKED int gm_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
 		       struct gm_span *ret_span);
@@ -227,23 +234,27 @@ void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
 
 /*
  * Streams: between a file descriptor and guest memory, without a buffer in between (where the memory is mapped).
+ * gm_read_to_fd() reads the guest, gm_write_from_fd() writes it.
  * @file_offset: where in the file; negative: at its current position, as for a pipe or a socket
+ * @ret_fd_error: may be NULL. Receives why the descriptor ended the stream early: the negative error number of readv(2) or
+ *	writev(2); 0 when it did not, or when the file ended. So it tells a failing disk (-EIO) from guest memory whose
+ *	backing store failed (-GM_EFAULTED, the same number), and the end of a file from an error after a part
  *
- * They go on after EINTR and short transfers until all is done. Return: bytes moved: less than @bytes at the end
- * of the file, or when the descriptor failed or would block after a part; else a code of above or the error number
- * of readv(2) or writev(2), nothing having been moved (EFAULT, a host page that is gone, comes as -GM_EFAULTED); -EINVAL
- * when @bytes, or @file_offset plus @bytes, passes 2^63-1. gm_read_to_fd() reads the guest, gm_write_from_fd() writes it.
+ * They go on after EINTR and short transfers until all is done. Return: bytes moved, less than @bytes at the end of the file
+ * or when something failed or would block after a part; when nothing was moved, a code of above, or *@ret_fd_error;
+ * -EINVAL when @bytes, or @file_offset plus @bytes, passes 2^63-1. A host page that is gone (EFAULT) is -GM_EFAULTED.
  * Bytes that were taken from a pipe for memory behind callbacks are lost when the callback fails; bytes that registers gave,
  * when the descriptor fails.
  */
-GM_CHECKED int64_t gm_read_to_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset);
-GM_CHECKED int64_t gm_write_from_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd,
-				    int64_t file_offset);
+GM_CHECKED int64_t gm_read_to_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset,
+				 int *ret_fd_error);
+GM_CHECKED int64_t gm_write_from_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset,
+				    int *ret_fd_error);
 /* The same as far as the guest's memory goes, up to the first obstacle. */
 GM_CHECKED int64_t gm_read_to_fd_some(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd,
-				      int64_t file_offset);
+				      int64_t file_offset, int *ret_fd_error);
 GM_CHECKED int64_t gm_write_from_fd_some(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd,
-					 int64_t file_offset);
+					 int64_t file_offset, int *ret_fd_error);
 
 GM_END_DECLS
 

@@ -45,7 +45,7 @@ struct gm_dirty_reader;
  * Return: 0; -EINVAL for arguments out of range; -E2BIG for more than GM_DIRTY_PAGES_MAX pages; -ENOMEM.
  */
 GM_CHECKED int gm_dirty_new(uint64_t bytes, uint64_t bytes_max, uint64_t page_bytes, struct gm_dirty **ret_dirty);
-/* Also ends its readers. Nobody may mark or collect any more. Accepts NULL. */
+/* Nobody may mark any more. Readers may still collect, and are freed by whoever made them. Accepts NULL. */
 void gm_dirty_free(struct gm_dirty *dirty);
 
 uint64_t gm_dirty_bytes(const struct gm_dirty *dirty);
@@ -86,13 +86,19 @@ GM_CHECKED int gm_dirty_merge(struct gm_dirty *dirty, struct gm_offset offset, c
  * Return: 0; -ENOSPC at GM_DIRTY_READERS_MAX; -ENOMEM.
  */
 GM_CHECKED int gm_dirty_reader_new(struct gm_dirty *dirty, struct gm_dirty_reader **ret_reader);
-/* Must come before gm_dirty_free() of its log. Accepts NULL. */
+/* Its log, when the owner has freed that already, goes with its last reader. Accepts NULL. */
 void gm_dirty_reader_free(struct gm_dirty_reader *reader);
+
+/* Offsets in the log; for a region's log, in the region: its first address plus these is the guest's. */
+struct gm_dirty_range {
+	struct gm_offset first;
+	struct gm_offset last;
+};
 
 /**
  * gm_dirty_collect - take what is dirty for this reader, and make it clean for this reader
  * @from: where to start in the log
- * @bytes: how much to look at, from @from; what goes beyond the log is left out
+ * @bytes: how much to look at, from @from; what goes beyond the log is left out, so UINT64_MAX is all
  * @ranges: receives first and last offset of each run of dirty pages, in ascending order, adjacent runs joined
  * @ranges_max: room, at least 1
  * @ret_count: ranges stored
@@ -104,11 +110,13 @@ void gm_dirty_reader_free(struct gm_dirty_reader *reader);
  * Pages are cleared only if they are reported. Context: any thread, one at a time per log (others wait on its mutex);
  * makes one system call (membarrier) when something was dirty, none otherwise.
  * Return: 0 when all of it was looked at; 1 when there may be more from *@ret_next on; -EINVAL.
+ *
+ *	struct gm_offset at = gm_offset(0);
+ *	do {
+ *		r = gm_dirty_collect(reader, at, UINT64_MAX, ranges, 64, &count, &at);
+ *		... ranges[0] to ranges[count - 1] ...
+ *	} while (r == 1);
  */
-struct gm_dirty_range {
-	struct gm_offset first;
-	struct gm_offset last;
-};
 GM_CHECKED int gm_dirty_collect(struct gm_dirty_reader *reader, struct gm_offset from, uint64_t bytes,
 				struct gm_dirty_range *ranges, size_t ranges_max, size_t *ret_count,
 				struct gm_offset *ret_next);

@@ -4,8 +4,8 @@
  * things up also take a struct gm_error that the caller owns, may be NULL, and receives one sentence: what, where, why.
  * Calls that move guest data have codes only: the data path formats no text.
  *
- * The codes below are those that a consumer tells apart. They are errno numbers under a name of ours, so strerror()
- * works; every function lists the ones it returns. All other codes are the errno numbers of the system call that failed.
+ * The codes below are those that a consumer tells apart. They are errno numbers under a name of ours (for people, there is
+ * gm_code_text()); every function lists the ones it returns. All other codes are the errno numbers of the system call that failed.
  */
 #ifndef GUESTMEM_ERROR_H
 #define GUESTMEM_ERROR_H
@@ -21,6 +21,17 @@
 #define GM_EFAULTED  EIO       /* the bytes' backing store failed; the only code after which a part may be written */
 #define GM_EUNMAPPED EREMOTE   /* the bytes are not mapped in this process: no pointer to them, no atomics on them */
 #define GM_EREENTRY  ELOOP     /* a device's own access arrived at its own registers */
+
+GM_BEGIN_DECLS
+
+/*
+ * What a code (negative, or its errno number) means on the data path, in a few words: "nothing stands there" where strerror()
+ * would say "Bad address". strerror()'s words for a number that is none of the above. Context: any thread, never blocks.
+ * Lifetime: as strerror()'s at worst; for the codes above, for ever.
+ */
+const char *gm_code_text(int code);
+
+GM_END_DECLS
 
 /* Room for the longest sentence, its terminating zero included. Longer ones end in "...". */
 #define GM_ERROR_TEXT_MAX 512

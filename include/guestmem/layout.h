@@ -141,11 +141,12 @@ GM_CHECKED int gm_plan_new(const struct gm_layout *layout, const struct gm_node 
 /* Accepts NULL. */
 void gm_plan_free(struct gm_plan *plan);
 
-/* Pieces, in ascending order. Lifetime: the plan's. */
+/* Pieces, in ascending order; @ret_pieces may be NULL. Lifetime: the plan's. */
 size_t gm_plan_pieces(const struct gm_plan *plan, const struct gm_piece **ret_pieces);
 /* The pieces of one guest node: stores up to @max of them, in ascending order, and returns how many there are. */
 size_t gm_plan_node_pieces(const struct gm_plan *plan, int guest_node, struct gm_piece *pieces, size_t max);
-/* The vCPUs of one guest node; 0 for a node that the plan does not have. Lifetime: the plan's. */
+/* The vCPUs of one guest node; 0 for a node that the plan does not have; @ret_vcpus may be NULL.
+ * Lifetime: the plan's. */
 size_t gm_plan_node_vcpus(const struct gm_plan *plan, int guest_node, const unsigned **ret_vcpus);
 /* The guest node of a vCPU or of an address; -1 when it is in none. */
 int gm_plan_vcpu_node(const struct gm_plan *plan, unsigned vcpu);

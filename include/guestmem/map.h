@@ -59,7 +59,8 @@ GM_CHECKED int gm_map_memory(const struct gm_map *map, unsigned kinds, struct gm
 uint64_t gm_map_generation(const struct gm_map *map);
 size_t gm_map_count(const struct gm_map *map);
 
-/* The region at @address, or NULL. O(log n). With gm_region_prot(), _numa_node(), _is_dax() this answers what holds there. */
+/* The region at @address, or NULL. O(log n). With gm_region_prot(), _numa_node() (the
+ * host's), _is_dax() this answers what holds there. */
 const struct gm_region *gm_map_find(const struct gm_map *map, struct gm_gpa address);
 /* The first region that reaches to @address or beyond; NULL when there is none. O(log n). */
 const struct gm_region *gm_map_find_next(const struct gm_map *map, struct gm_gpa address);

@@ -118,15 +118,17 @@ struct gm_region_io {
  * @kind, @source: see there
  * @first: first guest physical address; a multiple of GM_PAGE_BYTES for a region that is mapped
  * @bytes: size, at least 1; for a region that is mapped, a multiple of GM_PAGE_BYTES and of its huge page
- * @prot: GM_READ, GM_WRITE, GM_EXEC. 0 means the kind's default: read and write; for firmware, read
+ * @prot: GM_READ, GM_WRITE, GM_EXEC. 0 means the kind's default: read and write; for firmware, read; for
+ *	reserved, none
  * @flags: GM_REGION_...
  *
  * @path: for FILE and HUGETLBFS; copied
- * @fd: for FD. The region takes a duplicate of its own (close-on-exec); the caller's stays the caller's
+ * @fd: for FD (otherwise 0 or -1). The region takes a duplicate of its own (close-on-exec); the caller's stays the caller's
  * @fd_offset: place in the file of the region's first byte; a multiple of the page (or huge page) size. FILE and FD
  * @hva: for POINTER: @bytes bytes, aligned to 8, that stay mapped until @release
- * @release: for POINTER, may be NULL: called once, with @opaque, when the last reference is gone, on the thread that dropped
- *	it: for a region removed from a space, the one that reclaims. Must not call gm_space_wait(), which waits for it
+ * @release: for POINTER and CALLBACKS, may be NULL: called once, with @opaque and @hva (CALLBACKS: NULL), when the last
+ *	reference is gone, on the thread that dropped it: for a region removed from a space, the one that reclaims. What @opaque
+ *	points to may go then. Must not call gm_space_wait(), which waits for it
  * @io: for CALLBACKS, which is the default source of a device region that has it; copied. @opaque is given to it. What
  *	@prot permits needs its callback
  * @opaque: for @release and @io
@@ -210,7 +212,7 @@ GM_CHECKED int gm_region_new(const struct gm_region_opts *opts, struct gm_region
 /*
  * Ready-made regions. Return as gm_region_new().
  *
- * memory: RAM of a new memfd, reserved lazily, transparent huge pages when @bytes allow one
+ * memory: RAM of a new memfd, taken when touched (MAP_NORESERVE), in transparent huge pages when @bytes allow one; no dirty log
  * firmware: the file at @path, copy-on-write, read-only to the guest, as long as the file is (a multiple of 4 KiB)
  * device: registers behind @io (copied; NULL when a hypervisor dispatches elsewhere)
  * dax: an address window that takes no memory until written
@@ -231,7 +233,7 @@ GM_CHECKED int gm_region_new_dax(const char *name, struct gm_gpa first, uint64_t
  * Context: any thread. ref never blocks; the last unref unmaps and closes, and so may block. unref accepts NULL.
  * A space and a map hold references of their own: dropping yours right after an insert is usual.
  */
-struct gm_region *gm_region_ref(struct gm_region *region);
+struct gm_region *gm_region_ref(const struct gm_region *region);
 void gm_region_unref(struct gm_region *region);
 
 /*
@@ -271,7 +273,7 @@ int gm_region_numa_node(const struct gm_region *region);
 bool gm_region_has_numa_node(const struct gm_region *region, int node);
 /* 0 when the NUMA policy was applied or none was asked for; else why not (best effort): -ENODEV, -ENOSYS, ... */
 int gm_region_numa_result(const struct gm_region *region);
-/* The dirty log; NULL when it has none. */
+/* The dirty log; NULL when it has none. A reader of it may outlive the region. */
 struct gm_dirty *gm_region_dirty(const struct gm_region *region);
 /* Whether the two regions' guest ranges have an address in common. */
 bool gm_region_intersects(const struct gm_region *a, const struct gm_region *b);

@@ -85,7 +85,10 @@ struct gm_region *gm_space_find(struct gm_space *space, const char *name);
  */
 struct gm_update *gm_update_begin(struct gm_space *space);
 
-/* The update takes a reference of its own. Return: 0; -ENOMEM; -E2BIG past GM_UPDATE_OPS_MAX; -EINVAL for NULL. */
+/*
+ * The update takes a reference of its own. A region that was removed and released can be inserted again, with what it has in its
+ * memory and log.
+ * Return: 0; -ENOMEM; -E2BIG past GM_UPDATE_OPS_MAX; -EINVAL for NULL. */
 int gm_update_insert(struct gm_update *update, struct gm_region *region);
 int gm_update_remove(struct gm_update *update, struct gm_region *region);
 /* The same as removing @old and inserting @new_. */
@@ -94,6 +97,7 @@ int gm_update_replace(struct gm_update *update, struct gm_region *old, struct gm
 /**
  * gm_update_on_released - ask to be told once, when all regions that this update removes have been released
  *
+ * The regions are unmapped by then, unless somebody has a reference of their own.
  * Context: @released is called without locks, on the thread that reclaims, after the regions' references were dropped;
  * at the end of commit when nothing had to be waited for. It is not called for an update that failed.
  */
@@ -113,7 +117,7 @@ int gm_update_on_released(struct gm_update *update, void (*released)(void *opaqu
  *	-ENOMEM, -EDEADLK
  *	and what a listener's prepare refused with.
  */
-int gm_update_commit(struct gm_update *update, struct gm_error *error);
+GM_CHECKED int gm_update_commit(struct gm_update *update, struct gm_error *error);
 /* Forget it. Accepts NULL. */
 void gm_update_abort(struct gm_update *update);
 
@@ -139,11 +143,14 @@ struct gm_change {
  * @size: sizeof(struct gm_listener) as the caller was compiled
  * @name: for messages; copied, 1 to GM_NAME_MAX-1 characters
  * @opaque: given to the calls
- * @prepare: may refuse, with a negative error number, which commit returns, and a sentence. Called in the order
- *	the listeners were added. Get everything ready that can fail
+ * @prepare: returns 0, or refuses with a negative error number, which commit returns, and a sentence in @error (never NULL
+ *	here; the text is enough). Called in the order the listeners were added. Get everything ready that can fail. What
+ *	@removed frees may be counted on for @inserted
  * @abort: take back what prepare did; called in reverse order, only for those whose prepare returned 0
- * @commit: the new map is current. Can't fail
- * @released: a removed region is held by nobody any more; its memory goes away after this call
+ * @commit: the new map is current: let go what was removed, and put in place what was inserted (a hypervisor deletes and
+ *	sets its memory slots here: the guest must not reach removed memory any more). Can't fail
+ * @released: no reader, pin or map has the removed region any more: after this call the space drops its reference, which
+ *	unmaps it if nobody else has one. A listener that is being removed is told so of all regions, which stay
  *
  * Each may be NULL. Context: the thread that commits or reclaims, the space's mutex held; one at a time.
  */
@@ -206,6 +213,7 @@ enum gm_hold {
 
 /**
  * gm_space_holders - who holds @region (NULL: any map that is not current) by name
+ * @region: compared only, never looked into, so it may be gone already
  * @visit: called for each; a holder may come several times. Names that gm_space_map() was given for one map come once each,
  *	and until the last reference on that map is dropped
  *

@@ -32,7 +32,8 @@ GM_BEGIN_DECLS
 struct gm_map;
 
 /* gm_view_init() flags */
-#define GM_VIEW_DISPATCH 1u /* accesses to device regions call their registers; without, they fail with -GM_ENOTRAM */
+/* Accesses to device regions call their registers; without, they fail with -GM_ENOTRAM. The memory has to have GM_DEVICE in its kinds. */
+#define GM_VIEW_DISPATCH 1u
 
 /* Longest name of a view, its terminating zero included. */
 #define GM_VIEW_NAME_MAX 64
@@ -84,7 +85,8 @@ struct gmi_map_head {
  * @name: who is reading, for gm_space_holders(): 1 to GM_VIEW_NAME_MAX-1 characters, copied
  * @flags: 0 or GM_VIEW_DISPATCH
  *
- * Context: any thread; takes the space's mutex. Return: 0; -EINVAL; -EDEADLK from a listener of the same space.
+ * Context: any thread; takes the space's mutex. Return: 0; -EINVAL; -EDEADLK from a listener of the same space. After a failure
+ * the view is all zeros, which gm_view_fini() accepts.
  */
 GM_CHECKED int gm_view_init(struct gm_view *view, struct gm_memory *memory, const char *name, unsigned flags);
 

@@ -24,6 +24,7 @@ struct stream {
 	uint64_t done;
 	int64_t file_offset; /* negative: none */
 	int fd;
+	int fd_error;    /* why the descriptor ended the stream; 0 when it did not */
 	unsigned access; /* GM_READ: guest to file; GM_WRITE: file to guest */
 	bool over;       /* the descriptor took a part of what callbacks gave and failed then */
 };
@@ -32,7 +33,7 @@ struct stream {
  * One transfer, restarted when a signal came first. A host page that is gone shows as EFAULT, which as a code of ours would
  * mean a hole.
  */
-static int64_t transfer(const struct stream *stream, const struct iovec *iovecs, size_t count, uint64_t file_done)
+static int64_t transfer(struct stream *stream, const struct iovec *iovecs, size_t count, uint64_t file_done)
 {
 	int64_t file_offset = stream->file_offset < 0 ? -1 : stream->file_offset + (int64_t)file_done, r;
 
@@ -42,7 +43,11 @@ static int64_t transfer(const struct stream *stream, const struct iovec *iovecs,
 		else
 			r = gmi_readv(stream->fd, iovecs, (int)count, file_offset);
 	} while (r == -EINTR);
-	return r == -EFAULT ? -GM_EFAULTED : r;
+	if (r == -EFAULT)
+		return -GM_EFAULTED;
+	if (r < 0)
+		stream->fd_error = (int)r;
+	return r;
 }
 
 /* Collects mapped pieces from where the stream is. *ret_count is 0 when the first one there is not mapped. */
@@ -188,40 +193,49 @@ static int64_t stream_some(struct stream *stream)
 	return r ? r : run(stream);
 }
 
-GMI_PUBLIC int64_t gm_read_to_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset)
+static int64_t end(const struct stream *stream, int64_t result, int *ret_fd_error)
+{
+	if (ret_fd_error != NULL)
+		*ret_fd_error = stream->fd_error;
+	return result;
+}
+
+GMI_PUBLIC int64_t gm_read_to_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset,
+				 int *ret_fd_error)
 {
 	struct stream stream = {
 		.view = view, .at = at.value, .bytes = bytes, .file_offset = file_offset, .fd = fd, .access = GM_READ
 	};
 
-	return stream_whole(&stream);
+	return end(&stream, stream_whole(&stream), ret_fd_error);
 }
 
-GMI_PUBLIC int64_t gm_write_from_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset)
+GMI_PUBLIC int64_t gm_write_from_fd(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd, int64_t file_offset,
+				    int *ret_fd_error)
 {
 	struct stream stream = {
 		.view = view, .at = at.value, .bytes = bytes, .file_offset = file_offset, .fd = fd, .access = GM_WRITE
 	};
 
-	return stream_whole(&stream);
+	return end(&stream, stream_whole(&stream), ret_fd_error);
 }
 
 GMI_PUBLIC int64_t gm_read_to_fd_some(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd,
-				      int64_t file_offset)
+				      int64_t file_offset, int *ret_fd_error)
 {
 	struct stream stream = {
 		.view = view, .at = at.value, .bytes = bytes, .file_offset = file_offset, .fd = fd, .access = GM_READ
 	};
 
-	return stream_some(&stream);
+	return end(&stream, stream_some(&stream), ret_fd_error);
 }
 
 GMI_PUBLIC int64_t gm_write_from_fd_some(struct gm_view *view, struct gm_gpa at, uint64_t bytes, int fd,
-					 int64_t file_offset)
+					 int64_t file_offset, int *ret_fd_error)
 {
 	struct stream stream = {
 		.view = view, .at = at.value, .bytes = bytes, .file_offset = file_offset, .fd = fd, .access = GM_WRITE
 	};
 
-	return stream_some(&stream);
+	return end(&stream, stream_some(&stream), ret_fd_error);
 }

@@ -18,9 +18,9 @@ GMI_PUBLIC int gm_view_init(struct gm_view *view, struct gm_memory *memory, cons
 	struct gmi_domain *domain = memory->domain;
 	int r;
 
+	memset(view, 0, sizeof(*view));
 	if ((flags & ~GM_VIEW_DISPATCH) != 0 || gmi_check_name(name, GM_VIEW_NAME_MAX) < 0)
 		return -EINVAL;
-	memset(view, 0, sizeof(*view));
 	strcpy(view->name, name);
 	view->flags = flags;
 	view->kinds = memory->kinds;

@@ -22,6 +22,28 @@ int gmi_error(struct gm_error *error, int code, const char *format, ...)
 	return code;
 }
 
+GMI_PUBLIC const char *gm_code_text(int code)
+{
+	switch (code < 0 ? -code : code) {
+	case GM_EHOLE:
+		return "nothing stands there";
+	case GM_EACCESS:
+		return "the region there does not permit it";
+	case GM_ENOTRAM:
+		return "a region that is not reached stands there";
+	case GM_EWRAP:
+		return "the range passes 2^64";
+	case GM_EFAULTED:
+		return "the backing store failed";
+	case GM_EUNMAPPED:
+		return "the bytes are not mapped in this process";
+	case GM_EREENTRY:
+		return "a device reached its own registers";
+	default:
+		return strerror(code < 0 ? -code : code);
+	}
+}
+
 int gmi_copy_options(void *ours, size_t known, const void *theirs)
 {
 	size_t size, i;

@@ -85,17 +85,25 @@ static void reader_destroy(struct gm_dirty_reader *reader)
 	gmi_free(reader);
 }
 
-GMI_PUBLIC void gm_dirty_free(struct gm_dirty *dirty)
+static void destroy(struct gm_dirty *dirty)
 {
-	size_t i;
-
-	if (dirty == NULL)
-		return;
-	for (i = 0; i < dirty->readers_count; i++)
-		reader_destroy(dirty->readers[i]);
 	(void)pthread_mutex_destroy(&dirty->mutex);
 	bits_fini(&dirty->primary);
 	gmi_free(dirty);
+}
+
+GMI_PUBLIC void gm_dirty_free(struct gm_dirty *dirty)
+{
+	bool last;
+
+	if (dirty == NULL)
+		return;
+	(void)pthread_mutex_lock(&dirty->mutex);
+	dirty->is_freed = true;
+	last = dirty->readers_count == 0;
+	(void)pthread_mutex_unlock(&dirty->mutex);
+	if (last)
+		destroy(dirty);
 }
 
 GMI_PUBLIC uint64_t gm_dirty_bytes(const struct gm_dirty *dirty)
@@ -163,6 +171,7 @@ GMI_PUBLIC void gm_dirty_reader_free(struct gm_dirty_reader *reader)
 {
 	struct gm_dirty *dirty;
 	size_t i = 0;
+	bool last;
 
 	if (reader == NULL)
 		return;
@@ -171,6 +180,9 @@ GMI_PUBLIC void gm_dirty_reader_free(struct gm_dirty_reader *reader)
 	while (dirty->readers[i] != reader)
 		i++;
 	dirty->readers[i] = dirty->readers[--dirty->readers_count];
+	last = dirty->is_freed && dirty->readers_count == 0;
 	(void)pthread_mutex_unlock(&dirty->mutex);
 	reader_destroy(reader);
+	if (last)
+		destroy(dirty);
 }

@@ -43,6 +43,7 @@ struct gm_dirty {
 	pthread_mutex_t mutex;
 	uint64_t bytes_max;
 	struct gmi_dirty_bits primary;
+	bool is_freed; /* by its owner; the last reader takes it down */
 	size_t readers_count;
 	struct gm_dirty_reader *readers[GM_DIRTY_READERS_MAX];
 };

@@ -242,7 +242,8 @@ GMI_PUBLIC void gm_plan_free(struct gm_plan *plan)
 
 GMI_PUBLIC size_t gm_plan_pieces(const struct gm_plan *plan, const struct gm_piece **ret_pieces)
 {
-	*ret_pieces = plan->pieces;
+	if (ret_pieces != NULL)
+		*ret_pieces = plan->pieces;
 	return plan->pieces_count;
 }
 
@@ -265,7 +266,8 @@ GMI_PUBLIC size_t gm_plan_node_vcpus(const struct gm_plan *plan, int guest_node,
 
 	if (node == NULL)
 		return 0;
-	*ret_vcpus = plan->vcpus + node->vcpus_first;
+	if (ret_vcpus != NULL)
+		*ret_vcpus = plan->vcpus + node->vcpus_first;
 	return node->vcpus_count;
 }
 

@@ -17,9 +17,9 @@ enum use {
 	USE_PATH = 1 << 0,
 	USE_FD = 1 << 1,
 	USE_OFFSET = 1 << 2,
-	USE_HVA = 1 << 3, /* and release */
+	USE_HVA = 1 << 3,
 	USE_IO = 1 << 4,
-	USE_OPAQUE = 1 << 5,
+	USE_OPAQUE = 1 << 5, /* and release */
 	USE_HUGE = 1 << 6,
 	USE_HUGE_BYTES = 1 << 7,
 	USE_MAPPING = 1 << 8, /* mapped by us: mmap flags, NUMA policy, populating, DONTDUMP, FORK */
@@ -84,7 +84,7 @@ static void set_defaults(struct gm_region_opts *opts)
 		else
 			opts->source = GM_SOURCE_NONE;
 	}
-	if (opts->prot == 0)
+	if (opts->prot == 0 && opts->kind != GM_RESERVED)
 		opts->prot = opts->kind == GM_FIRMWARE ? GM_READ : GM_READ | GM_WRITE;
 }
 
@@ -112,10 +112,10 @@ static int check_unused(const struct gm_region_opts *opts, unsigned use, struct 
 		const char *option;
 	} options[] = {
 		{ USE_PATH, opts->path != NULL, "path" },
-		{ USE_FD, opts->fd != 0, "fd" },
+		{ USE_FD, opts->fd != 0 && opts->fd != -1, "fd" },
 		{ USE_OFFSET, opts->fd_offset != 0, "fd_offset" },
 		{ USE_HVA, opts->hva != NULL, "hva" },
-		{ USE_HVA, opts->release != NULL, "release" },
+		{ USE_OPAQUE, opts->release != NULL, "release" },
 		{ USE_IO, opts->io != NULL, "io" },
 		{ USE_OPAQUE, opts->opaque != NULL, "opaque" },
 		{ USE_HUGE, opts->huge != GM_HUGE_DEFAULT, "huge" },

@@ -43,15 +43,15 @@ GMI_PUBLIC int gm_region_new_firmware(const char *name, struct gm_gpa first, con
 	int r;
 
 	if (path == NULL || path[0] == '\0')
-		return gmi_error(error, -EINVAL, "firmware region at 0x%llx: it needs a path",
+		return gmi_error(error, -EINVAL, "firmware region '%s' at 0x%llx: it needs a path", name ? name : "",
 				 (unsigned long long)first.value);
 	r = gmi_stat(path, &status);
 	if (r != 0)
-		return gmi_error(error, r, "firmware region at 0x%llx: '%s': %s", (unsigned long long)first.value, path,
-				 strerror(-r));
+		return gmi_error(error, r, "firmware region '%s' at 0x%llx: '%s': %s", name ? name : "",
+				 (unsigned long long)first.value, path, strerror(-r));
 	if (!S_ISREG(status.st_mode))
-		return gmi_error(error, -EMEDIUMTYPE, "firmware region at 0x%llx: '%s' is not a regular file",
-				 (unsigned long long)first.value, path);
+		return gmi_error(error, -EMEDIUMTYPE, "firmware region '%s' at 0x%llx: '%s' is not a regular file",
+				 name ? name : "", (unsigned long long)first.value, path);
 	opts.bytes = (uint64_t)status.st_size;
 	return gm_region_new(&opts, ret_region, error);
 }

@@ -17,6 +17,8 @@ static void destroy(struct gm_region *region)
 {
 	gm_dirty_free(region->dirty);
 	gmi_mapping_free(region->mapping);
+	if (region->release != NULL)
+		region->release(region->opaque, NULL, gm_region_bytes(region));
 	gmi_free(region->nodes);
 	gmi_free(region);
 }
@@ -107,12 +109,18 @@ GMI_PUBLIC int gm_region_new(const struct gm_region_opts *caller_opts, struct gm
 		destroy(region);
 		return r;
 	}
+	/* From here on: a constructor that fails does not release. That of mapped memory is the mapping's. */
+	if (opts.source == GM_SOURCE_CALLBACKS)
+		region->release = opts.release;
 	*ret_region = region;
 	return 0;
 }
 
-GMI_PUBLIC struct gm_region *gm_region_ref(struct gm_region *region)
+GMI_PUBLIC struct gm_region *gm_region_ref(const struct gm_region *borrowed)
 {
+	/* A map lends it as const: nobody is to change it. Its count is not part of that. */
+	struct gm_region *region = (struct gm_region *)(uintptr_t)borrowed;
+
 	/* Whoever has a reference may make another; nothing needs to be ordered for that. */
 	(void)__atomic_fetch_add(&region->references, 1, __ATOMIC_RELAXED);
 	return region;

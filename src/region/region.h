@@ -36,6 +36,7 @@ struct gm_region {
 	uint32_t references; /* atomic */
 	char name[GM_NAME_MAX];
 	uint64_t tag;
+	void (*release)(void *opaque, void *hva, uint64_t bytes); /* of callbacks; a pointer's is in its mapping */
 	struct gmi_mapping *mapping; /* fd, host mapping and what belongs to it; NULL without */
 	struct gmi_nodes *nodes;     /* host NUMA nodes asked for; NULL: none */
 	uint8_t numa_policy;         /* enum gm_numa_policy */

@@ -165,7 +165,7 @@ static int prepare(struct gm_space *space, const struct gm_change *change, struc
 		const struct gm_listener *calls = &space->listeners[i]->calls;
 
 		r = gmi_listener_prepare(space->listeners[i], change, error);
-		if (r >= 0)
+		if (r == 0)
 			continue;
 		while (i-- > 0) {
 			calls = &space->listeners[i]->calls;

@@ -5,7 +5,8 @@
 
 struct visitor {
 	const struct gm_space *space;
-	const struct gm_region *region; /* NULL: any map that is not current */
+	bool any;            /* any map that is not current; else those with a region that was born and died so: */
+	uint64_t born, died; /* generations; died 0: it stands */
 	void (*visit)(void *opaque, const char *holder, enum gm_hold hold);
 	void *opaque;
 	int64_t count;
@@ -23,13 +24,29 @@ static const struct gm_map *living(const struct gm_space *space, const struct gm
 
 static bool concerns(const struct visitor *visitor, const struct gm_map *map)
 {
-	const struct gm_region *region = visitor->region;
-
 	if (map == NULL)
 		return false;
-	if (region == NULL)
+	if (visitor->any)
 		return map != visitor->space->newest;
-	return region->born <= map->head.generation && (region->died == 0 || map->head.generation < region->died);
+	return visitor->born <= map->head.generation && (visitor->died == 0 || map->head.generation < visitor->died);
+}
+
+/* Among the regions that are still there, by pointer only: the caller's may be of one that is gone. O(n). */
+static const struct gm_region *find_region(const struct gm_space *space, const struct gm_region *wanted)
+{
+	const struct gm_region *region;
+	const struct gm_map *map;
+
+	for (map = space->oldest; map != NULL; map = map->newer) {
+		for (region = map->dead_regions; region != NULL; region = region->dead_next) {
+			if (region == wanted)
+				return region;
+		}
+	}
+	region = gm_map_next(space->newest, NULL);
+	while (region != NULL && region != wanted)
+		region = gm_map_next(space->newest, region);
+	return region;
 }
 
 static void found(struct visitor *visitor, const char *holder, enum gm_hold hold)
@@ -60,7 +77,7 @@ static void visit_view(struct visitor *visitor, struct gm_view *view)
 GMI_PUBLIC int64_t gm_space_holders(struct gm_space *space, const struct gm_region *region,
 				    void (*visit)(void *opaque, const char *holder, enum gm_hold hold), void *opaque)
 {
-	struct visitor visitor = { .space = space, .region = region, .visit = visit, .opaque = opaque };
+	struct visitor visitor = { .space = space, .any = region == NULL, .visit = visit, .opaque = opaque };
 	const struct gmi_holder *holder;
 	const struct gm_map *map;
 	struct gm_view *view;
@@ -68,9 +85,14 @@ GMI_PUBLIC int64_t gm_space_holders(struct gm_space *space, const struct gm_regi
 
 	if (r < 0)
 		return r;
-	if (region != NULL && __atomic_load_n(&region->space, __ATOMIC_ACQUIRE) != space) {
-		gmi_domain_unlock(&space->domain);
-		return -ENOENT;
+	if (region != NULL) {
+		region = find_region(space, region);
+		if (region == NULL) {
+			gmi_domain_unlock(&space->domain);
+			return -ENOENT;
+		}
+		visitor.born = region->born;
+		visitor.died = region->died;
 	}
 	for (view = space->domain.views; view != NULL; view = view->next)
 		visit_view(&visitor, view);

@@ -16,9 +16,12 @@ int gmi_listener_prepare(const struct gmi_listener *listener, const struct gm_ch
 	if (listener->calls.prepare == NULL)
 		return 0;
 	r = listener->calls.prepare(listener->calls.opaque, change, &said);
-	if (r >= 0)
+	if (r == 0)
 		return 0;
-	if (said.code != 0 && said.text[0] != '\0')
+	if (r > 0)
+		return gmi_error(error, -EINVAL, "listener '%s' answered %d, which is neither 0 nor an error",
+				 listener->name, r);
+	if (said.text[0] != '\0')
 		gmi_error(error, r, "%.400s (listener '%s')", said.text, listener->name);
 	else
 		gmi_error(error, r, "listener '%s' refused the change: %s", listener->name, strerror(-r));
