@@ -86,19 +86,25 @@ static int allocate(int fd, int mode, const struct vblk_io *io)
 	return r < 0 ? -errno : 0;
 }
 
+/* A filesystem that can't do it, or a block device whose blocks are larger than sectors: it takes whole ones only. */
+static bool is_unable(int r)
+{
+	return r == -EOPNOTSUPP || r == -EINVAL;
+}
+
 static int discard(int fd, const struct vblk_io *io)
 {
 	int r = allocate(fd, FALLOC_FL_PUNCH_HOLE, io);
 
-	/* A hint: a filesystem that can't do it has done enough. */
-	return r == -EOPNOTSUPP ? 0 : r;
+	/* A hint: who can't do it has done enough. */
+	return is_unable(r) ? 0 : r;
 }
 
 static int zero(int fd, const struct vblk_io *io)
 {
 	int r = allocate(fd, io->may_unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, io);
 
-	return r == -EOPNOTSUPP ? write_zeros(fd, io->offset, io->bytes) : r;
+	return is_unable(r) ? write_zeros(fd, io->offset, io->bytes) : r;
 }
 
 static void submit(void *opaque, struct vblk_io *io)
