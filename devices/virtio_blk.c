@@ -61,13 +61,24 @@ static uint64_t offered_features(const struct vblk *vblk, bool read_only)
 	return features;
 }
 
+/*
+ * Data buffers that leave room for header and status in a chain of the queue's size, which is the longest there may be. Linux
+ * goes by this number alone when it makes an indirect table, and a table that is longer than the queue would break it.
+ */
+static uint32_t segments_max(uint32_t queue_size)
+{
+	const uint32_t room = queue_size > 3 ? queue_size - 2 : 1;
+
+	return VBLK_MIN(room, (uint32_t)VBLK_SEGMENTS_MAX);
+}
+
 static void fill_config(struct vblk *vblk, uint32_t block_bytes)
 {
 	struct vblk_config *config = &vblk->config;
 	const uint32_t block_sectors = block_bytes / VBLK_SECTOR_BYTES;
 
 	config->capacity = gm_le64(vblk->capacity);
-	config->seg_max = gm_le32(VBLK_SEGMENTS_MAX);
+	config->seg_max = gm_le32(segments_max(vblk->queue_size_max));
 	config->blk_size = gm_le32(block_bytes);
 	config->num_queues = gm_le16((uint16_t)vblk->queues_count);
 	if (vblk->offered & VBLK_F_DISCARD) {

@@ -24,8 +24,8 @@
  * is removed meanwhile stays mapped until then. Where a request needs several transfers, each looks at the memory of its time.
  *
  * An image need not be a multiple of 512 bytes: the capacity is rounded up, what lies in the last sector behind the image's end
- * reads as zeros, and writes to there are dropped: the image never grows. An image that shrank, or vanished, under a
- * request fails it with IOERR; vblk_queue_error() has the reason.
+ * reads as zeros, and writes to there are dropped: the image never grows beyond the size that it had at first. A read of
+ * what an image lost that shrank meanwhile fails with IOERR, and vblk_queue_error() has the reason; a write makes it long again.
  */
 #ifndef DEVICES_VIRTIO_BLK_H
 #define DEVICES_VIRTIO_BLK_H
@@ -41,7 +41,7 @@
 struct vblk;
 
 #define VBLK_SECTOR_BYTES 512
-/* Data buffers of one request: 128, the usual queue's size, less header and status. Offered as seg_max. */
+/* Data buffers of one request: 128, the usual queue's size, less header and status. Offered as seg_max, or less for a smaller queue. */
 #define VBLK_SEGMENTS_MAX 126
 /* Pieces of guest memory in one transfer; a request whose buffers lie in more regions takes several. */
 #define VBLK_IOVECS_MAX 128

@@ -377,6 +377,25 @@ static void disk_failures(void **state)
 	}
 }
 
+/* A chain with that many data buffers has to fit the queue, whose size is as far as a driver may go in a table too. */
+static void check_seg_max(const struct blk_machine *machine, const struct vblk_opts *opts)
+{
+	static const uint32_t sizes[] = { 1, 2, 4, 64, 128, VBLK_QUEUE_SIZE_MAX };
+	static const uint32_t wanted[] = { 1, 1, 2, 62, 126, VBLK_SEGMENTS_MAX };
+	struct vblk_opts small = *opts;
+	struct vblk_config config;
+	struct vblk *vblk = NULL;
+	unsigned i;
+
+	for (i = 0; i < 6; i++) {
+		small.queue_size_max = sizes[i];
+		assert_int_equal(vblk_new(machine->memory, &small, &vblk), 0);
+		assert_int_equal(vblk_config_read(vblk, 0, &config, VBLK_CONFIG_BYTES), 0);
+		assert_int_equal(gm_le32_get(config.seg_max), wanted[i]);
+		vblk_free(vblk);
+	}
+}
+
 static void options(void **state)
 {
 	struct vblk_disk disk = { .bytes = 4096, .submit = blk_disk_submit };
@@ -428,6 +447,7 @@ static void options(void **state)
 	assert_int_equal(byte, 4);
 	assert_int_equal(vblk_config_read(vblk, VBLK_CONFIG_BYTES, &byte, 1), -EINVAL);
 	assert_int_equal(vblk_config_read(vblk, SIZE_MAX, &byte, 2), -EINVAL);
+	check_seg_max(&machine, &good);
 
 	ring = gblk_ring(machine.gblk);
 	assert_int_equal(vblk_queue_set(vblk, 0, &ring), -EINVAL); /* no features yet */
