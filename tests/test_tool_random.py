@@ -319,9 +319,18 @@ class Spoiler:
 
     def alias(self):
         pair = [e for e in self.entries() if e.get("path") in ("disk", "hard", "soft", "./disk")]
-        for entry in pair:
+        for entry in pair if self.rng.random() < 0.5 else ():
             entry.pop("cow", None)
             entry.pop("alias", None)
+        # Two that share a page of the file, adjoin in it, or are apart.
+        offset = self.rng.randrange(3) * values.PAGE
+        for name in ("front", "back"):
+            found = self.good.find("ram", values.PAGE, values.PAGE, 2 * values.PAGE)
+            if found:
+                self.machine.setdefault("regions", []).append(
+                    {"name": name, "kind": "ram", "first": found[0] if found[0] < 1 << 53 else hex(found[0]), "bytes": "8K",
+                     "path": self.rng.choice(("disk", "hard")), "offset": offset})
+            offset += self.rng.choice((1, 2, 2, 3)) * values.PAGE
 
     def bits(self):
         self.machine["physical_bits"] = self.rng.choice((31, 32, 52, 53, 40.5, "40"))
