@@ -479,7 +479,7 @@ def main():
         print(text + "\n")
     if last - first > 1:
         # A generator that lost its variety would agree on everything.
-        unseen = sorted(set(values.SENTENCES) - set(refused)) if last - first >= 1000 else []
+        unseen = sorted(set(values.SENTENCES) - set(refused)) if last - first >= 10000 else []
         if unseen or not 0.4 < accepted / (last - first) < 0.6:
             found.append("lopsided")
             print("lopsided: %d of %d accepted; never refused for: %s" % (accepted, last - first, ", ".join(unseen)))
