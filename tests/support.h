@@ -55,6 +55,17 @@ static inline uint64_t test_below(struct test_random *random, uint64_t limit)
 #define TEST_SANITIZED 0
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#define TEST_THREAD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TEST_THREAD_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_THREAD_SANITIZED
+#define TEST_THREAD_SANITIZED 0
+#endif
+
 /* For reasons that a test can't run: a machine that lacks something is a skip that says why, never a pass. */
 #define test_skip(...)                                                                                                 \
 	do {                                                                                                           \
