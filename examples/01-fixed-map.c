@@ -11,7 +11,6 @@
  *	16 bytes at 2^64-8: refused
  */
 #include <stdio.h>
-#include <string.h>
 
 #include <guestmem/guestmem.h>
 
@@ -107,7 +106,7 @@ int main(void)
 		gm_view_leave(&view);
 	}
 	if (r < 0)
-		fprintf(stderr, "01-fixed-map: %s\n", error.code == r ? error.text : strerror(-r));
+		fprintf(stderr, "01-fixed-map: %s\n", error.code == r ? error.text : gm_code_text(r));
 
 	if (gm_view_fini(&view) < 0)
 		return 1;

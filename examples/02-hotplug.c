@@ -12,7 +12,6 @@
  *	and in the next: nothing there
  */
 #include <stdio.h>
-#include <string.h>
 
 #include <guestmem/guestmem.h>
 
@@ -109,7 +108,7 @@ int main(void)
 	if (r == 0)
 		r = play(space, &disk, &error);
 	if (r < 0)
-		fprintf(stderr, "02-hotplug: %s\n", error.code == r ? error.text : strerror(-r));
+		fprintf(stderr, "02-hotplug: %s\n", error.code == r ? error.text : gm_code_text(r));
 
 	if (gm_view_fini(&disk) < 0)
 		return 1;

@@ -10,7 +10,6 @@
  */
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 
 #include <guestmem/guestmem.h>
 
@@ -106,7 +105,7 @@ int main(void)
 	if (r == 0)
 		r = drive(changing, "space, after an unplug");
 	if (r < 0)
-		fprintf(stderr, "03-machine: %s\n", error.code == r ? error.text : strerror(-r));
+		fprintf(stderr, "03-machine: %s\n", error.code == r ? error.text : gm_code_text(r));
 
 	gm_memory_unref(changing);
 	gm_space_unref(space);

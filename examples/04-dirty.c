@@ -106,7 +106,7 @@ int main(void)
 	if (r == 0)
 		r = play(&view, gm_region_dirty(ram), migration, screen);
 	if (r < 0)
-		fprintf(stderr, "04-dirty: %s\n", error.code == r ? error.text : strerror(-r));
+		fprintf(stderr, "04-dirty: %s\n", error.code == r ? error.text : gm_code_text(r));
 
 	gm_dirty_reader_free(screen);
 	gm_dirty_reader_free(migration);
