@@ -243,6 +243,7 @@ void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
  * They go on after EINTR and short transfers until all is done. Return: bytes moved, less than @bytes at the end of the file
  * or when something failed or would block after a part; when nothing was moved, a code of above, or *@ret_fd_error;
  * -EINVAL when @bytes, or @file_offset plus @bytes, passes 2^63-1. A host page that is gone (EFAULT) is -GM_EFAULTED.
+ * A pipe or socket that nobody reads raises SIGPIPE, as it does for writev(2).
  * Bytes that were taken from a pipe for memory behind callbacks are lost when the callback fails; bytes that registers gave,
  * when the descriptor fails.
  */

@@ -11,7 +11,8 @@
  * the same promise from its creation: data of marks that it will not be told of is seen by loads after that.
  *
  * Marking never blocks, never fails, never allocates and, where the page is dirty already, writes nothing (but where
- * the kernel has no membarrier: there it is always one locked operation).
+ * the kernel has no membarrier: there it is always one locked operation). A filter of system calls that is put up after a
+ * log was made has to permit membarrier(2): see <guestmem/space.h>.
  */
 #ifndef GUESTMEM_DIRTY_H
 #define GUESTMEM_DIRTY_H

@@ -86,7 +86,7 @@ enum gm_numa_policy {
 #define GM_REGION_PREALLOC    (1u << 0) /* populate all pages now; failure is an errno, never a later SIGBUS */
 #define GM_REGION_COW         (1u << 1) /* map FILE and FD privately: our writes do not reach the file */
 #define GM_REGION_DONTDUMP    (1u << 2) /* leave it out of core dumps: MADV_DONTDUMP */
-#define GM_REGION_FORK        (1u << 3) /* let a child of fork() have it; without, MADV_DONTFORK */
+#define GM_REGION_FORK        (1u << 3) /* for a child of fork() too; without, it must not drop the last reference */
 #define GM_REGION_NUMA_STRICT (1u << 4) /* fail when the NUMA policy can't be had; without, see gm_region_numa_result */
 #define GM_REGION_ALIAS       (1u << 5) /* may show bytes of a file that another region of the map shows too */
 #define GM_REGION_HOTPLUG     (1u << 6) /* hint for the machine: may be unplugged. Kept, not acted upon */
@@ -102,6 +102,7 @@ enum gm_numa_policy {
  * -GM_EFAULTED. A call of 1, 2, 4 or 8 bytes at a multiple of its size must be done as one access (never torn).
  * Context: called on the accessing thread, inside its read section, several threads at once; must not change the space
  * that the region stands in, nor enter, leave or close the view that the access came through: a device has a view of its own.
+ * They return to their caller in the order of a stack: no longjmp(3) out of them, and no switch of coroutines inside.
  */
 struct gm_region_io {
 	int (*read)(void *opaque, struct gm_offset offset, void *data, size_t bytes);

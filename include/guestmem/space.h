@@ -14,6 +14,10 @@
  * Locking: one mutex per space, taken by commit, reclaim, and the calls that say so; never held while waiting for
  * readers. Listeners are called with it held: a call from a listener that needs it returns -EDEADLK. Completion
  * callbacks are called without it, and may do everything. Two spaces never affect each other.
+ *
+ * System calls: commit, reclaim and wait make membarrier(2), where the kernel has it when the space is made. A filter of system
+ * calls that is put up later has to permit it; a process in which it fails then is stopped at once, for nobody could know any
+ * more which readers are gone.
  */
 #ifndef GUESTMEM_SPACE_H
 #define GUESTMEM_SPACE_H

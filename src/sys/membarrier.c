@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 #include "sys/membarrier.h"
 
+#include <errno.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,9 +18,12 @@ bool gmi_membarrier_init(void)
 
 void gmi_membarrier(void)
 {
-	long r = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	long r;
 
-	/* EPERM is the one error left (not registered), and would make readers unsafe: never go on after it. */
+	/* Kernels for very many processors allocate a set of them for it, and say so when they can't. It is freed at once. */
+	while ((r = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0)) != 0 && errno == ENOMEM)
+		(void)sched_yield();
+	/* Not registered, or forbidden since by a filter of system calls. Readers would be unsafe: never go on after it. */
 	if (r != 0)
 		__builtin_trap();
 }
