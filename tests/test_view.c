@@ -109,7 +109,7 @@ static void keeps_its_snapshot(void **state)
 	uint64_t number, generation;
 
 	(void)state;
-	pages[2 * PAGE] = 5;
+	*(uint64_t *)(void *)(pages + 2 * PAGE) = 5;
 	assert_int_equal(gm_view_init(&view, memory, "view", 0), 0);
 	gm_view_enter(&view);
 	generation = gm_view_generation(&view);
