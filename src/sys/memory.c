@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 #include "sys/memory.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "sys/fault.h"
 
@@ -48,13 +46,4 @@ void gmi_release_pages(void *pages, size_t size)
 {
 	if (pages != NULL)
 		(void)munmap(pages, size);
-}
-
-void gmi_discard_pages(void *start, size_t size)
-{
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t first = ((uintptr_t)start + page - 1) & ~(page - 1), end = ((uintptr_t)start + size) & ~(page - 1);
-
-	if (end > first)
-		(void)madvise((void *)first, end - first, MADV_DONTNEED);
 }

@@ -16,7 +16,5 @@ void gmi_free(void *memory);
 /* Zeroed pages that take memory when touched only; NULL without address space. */
 void *gmi_reserve_pages(size_t size);
 void gmi_release_pages(void *pages, size_t size);
-/* Gives the memory of whole pages inside [start, start + size) back; they read as zeros again. */
-void gmi_discard_pages(void *start, size_t size);
 
 #endif
