@@ -402,6 +402,19 @@ class Refuses(Base):
         self.refused("[" * 100, "nests too deep")
         self.refused('{"layout": "open"}' + " " * (17 << 20), "larger than 16 MiB")
 
+    def test_zero_characters(self):
+        """Each of these is a good description to who stops at the zero."""
+        self.refused(json.dumps(GOOD) + "\0garbage", "vm.json:1:%d: has a zero character" % (len(json.dumps(GOOD)) + 1))
+        self.refused(self.with_region(bytes="4096\0junk"), "regions[1].bytes", "zero character")
+        self.refused(self.with_region(**{"prot\0": "r"}), "zero character")
+        self.refused(self.changed(**{"a\\u0000b\\\0": 1}), "zero character")
+        self.refused('{"layout": "op\0en"}', "vm.json:1:12: has a zero character")
+        self.plan(self.changed(name="a\\u0000b"))
+
+    def test_a_repeated_key_is_not_searched_for_ever(self):
+        text = "{" + ",".join('"%x":0' % i for i in range(1000000)) + ',"layout":0,"layout":0}'
+        self.refused(text, "twice in one object")
+
     def test_no_such_description(self):
         ran = guestmem("plan", self.path("none.json"))
         self.assertEqual(ran.returncode, 2)

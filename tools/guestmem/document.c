@@ -91,6 +91,16 @@ static int parse_text(struct document *document, struct failure *failure)
 		    error == json_tokener_success ? "null is no description" : parse_reason(error));
 }
 
+static int refuse_zeros(const struct document *document, struct failure *failure)
+{
+	size_t offset = 0, line, column;
+
+	if (!locate_zero(document->text, document->size, &offset))
+		return 0;
+	locate_line(document->text, offset, &line, &column);
+	return fail(failure, STATUS_INPUT, "%s:%zu:%zu: has a zero character inside", document->file, line, column);
+}
+
 static size_t count_members(struct json_object *value)
 {
 	size_t count = 0;
@@ -137,6 +147,8 @@ int document_open(const char *file, struct document **ret_document, struct failu
 		r = read_text(document, fd, failure);
 		close(fd);
 	}
+	if (r == 0)
+		r = refuse_zeros(document, failure);
 	if (r == 0)
 		r = parse_text(document, failure);
 	if (r == 0)

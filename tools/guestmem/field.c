@@ -67,6 +67,8 @@ int field_bytes(const struct place *place, const char *key, uint64_t *ret_bytes)
 	}
 	if (!json_object_is_type(value, json_type_string))
 		return place_fail(place, key, "has to be a number or a string such as \"2G\" or \"0xc0000000\"");
+	if (strlen(json_object_get_string(value)) != (size_t)json_object_get_string_len(value))
+		return place_fail(place, key, "is not a number: it has a zero character inside");
 	r = parse_bytes(json_object_get_string(value), ret_bytes);
 	if (r == -ERANGE)
 		return place_fail(place, key, "\"%.40s\" does not fit into 64 bits", json_object_get_string(value));

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Characters that are looked at in search of a name that comes twice: a second's worth, and more than a sane text needs. */
+#define REPEATED_PATIENCE ((size_t)1 << 28)
+
 struct scan {
 	const char *text;
 	size_t size;
@@ -164,11 +167,48 @@ size_t locate_members(const char *text, size_t size)
 	return members;
 }
 
-/* Whether a later member of the object around @scan, which stands behind a value, is called so too. */
-static bool comes_again(struct scan scan, const char *name, size_t length, size_t *ret_offset)
+/* Whether a string has one as an escape. What follows a backslash is escaped: a second one is no beginning. */
+static bool has_zero(const char *string, size_t length)
 {
-	while (peek(&scan) == ',') {
-		size_t start;
+	for (size_t i = 0; i < length; i++) {
+		if (length - i >= 6 && memcmp(string + i, "\\u0000", 6) == 0)
+			return true;
+		i += string[i] == '\\';
+	}
+	return false;
+}
+
+bool locate_zero(const char *text, size_t size, size_t *ret_offset)
+{
+	struct scan scan = { text, size, 0 };
+
+	while (scan.at < scan.size && text[scan.at] != '\0') {
+		size_t start = scan.at;
+
+		if (peek(&scan) != '"') {
+			scan.at++;
+			continue;
+		}
+		skip_string(&scan);
+		*ret_offset = start;
+		if (memchr(text + start, '\0', (scan.at < size ? scan.at : size) - start))
+			return true;
+		skip_blank(&scan);
+		if (peek(&scan) == ':' && has_zero(text + start, scan.at - start))
+			return true;
+	}
+	*ret_offset = scan.at;
+	return scan.at < scan.size;
+}
+
+/*
+ * Whether a later member of the object around @scan, which stands behind a value, is called so too. What is looked at is taken off
+ * @patience; once that is used up, nothing is found any more.
+ */
+static bool comes_again(struct scan scan, const char *name, size_t length, size_t *patience, size_t *ret_offset)
+{
+	while (peek(&scan) == ',' && *patience > 0) {
+		size_t start, before = scan.at;
 
 		scan.at++;
 		skip_blank(&scan);
@@ -183,16 +223,18 @@ static bool comes_again(struct scan scan, const char *name, size_t length, size_
 		skip_blank(&scan);
 		scan.at++;
 		skip_value(&scan);
+		*patience -= scan.at - before < *patience ? scan.at - before : *patience;
 	}
 	return false;
 }
 
-/* Quadratic in the members of an object, which is why locate_members() goes first. */
+/* Quadratic in the members of an object, which is why locate_members() goes first, and why patience ends. */
 bool locate_repeated(const char *text, size_t size, size_t *ret_offset, size_t *ret_length)
 {
 	struct scan scan = { text, size, 0 };
+	size_t patience = REPEATED_PATIENCE;
 
-	while (scan.at < scan.size) {
+	while (scan.at < scan.size && patience > 0) {
 		size_t start = scan.at + 1, length;
 		struct scan ahead;
 
@@ -208,7 +250,7 @@ bool locate_repeated(const char *text, size_t size, size_t *ret_offset, size_t *
 			continue;
 		ahead.at++;
 		skip_value(&ahead);
-		if (comes_again(ahead, text + start, length, ret_offset)) {
+		if (comes_again(ahead, text + start, length, &patience, ret_offset)) {
 			*ret_length = length;
 			return true;
 		}

@@ -18,7 +18,13 @@ size_t locate_path(const char *text, size_t size, const char *path);
 /* How many members all objects of the text have together, those counted twice whose name comes twice. */
 size_t locate_members(const char *text, size_t size);
 
-/* The first member name that comes twice in one object. Return: false when there is none. */
+/*
+ * The first zero character, or the string that it is in, or the first member name with one as an escape: json-c takes it for the end
+ * of the text, or of the name.
+ */
+bool locate_zero(const char *text, size_t size, size_t *ret_offset);
+
+/* A member name that comes twice in one object. Return: false when there is none, or it would take too long to find. */
 bool locate_repeated(const char *text, size_t size, size_t *ret_offset, size_t *ret_length);
 
 #endif
