@@ -14,7 +14,7 @@ int show_picture(const struct machine *machine, FILE *out, const struct terminal
 void show_table(const struct machine *machine, FILE *out, const struct terminal *terminal);
 /* Everything, for programs: docs/machine.md says what. */
 int show_json(const struct machine *machine, FILE *out, struct failure *failure);
-/* The picture for a document, into the file @path. A file that could not be written as a whole is removed. */
+/* The picture for a document, into the file @path. A regular file that could not be written as a whole is removed. */
 int show_svg(const struct machine *machine, const char *path, struct failure *failure);
 
 #endif

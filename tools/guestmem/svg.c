@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bands.h"
@@ -313,16 +314,19 @@ static int write_svg(const struct machine *machine, FILE *out, struct failure *f
 int show_svg(const struct machine *machine, const char *path, struct failure *failure)
 {
 	FILE *out = fopen(path, "we");
-	bool bad;
+	struct stat status;
+	bool bad, is_file;
 	int r;
 
 	if (!out)
 		return fail(failure, STATUS_INPUT, "%s: can't be written: %s", path, strerror(errno));
+	/* As root one could remove /dev/full. */
+	is_file = fstat(fileno(out), &status) == 0 && S_ISREG(status.st_mode);
 	r = write_svg(machine, out, failure);
 	bad = ferror(out);
 	if (fclose(out) != 0 || bad)
 		r = fail(failure, STATUS_MISSING, "%s: can't be written: %s", path, strerror(errno));
-	if (r < 0)
+	if (r < 0 && is_file)
 		unlink(path);
 	return r;
 }
