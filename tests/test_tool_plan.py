@@ -7,6 +7,7 @@ Usage: test_tool_plan.py TOOL EXAMPLES
 import copy
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -143,6 +144,22 @@ class Shows(Base):
         ran = guestmem("plan", path, "--svg", self.path("no/such.svg"))
         self.assertEqual(ran.returncode, 2)
         self.assertIn("no/such.svg: can't be written: No such file", ran.stderr)
+        # By another name: what must not be removed here is this system's.
+        os.symlink("/dev/full", self.path("full"))
+        ran = guestmem("plan", path, "--svg", self.path("full"))
+        self.assertEqual(ran.returncode, 3)
+        self.assertIn("full: can't be written: No space left", ran.stderr)
+        self.assertTrue(os.path.islink(self.path("full")))
+
+    def test_svg_that_is_too_large(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+        ran = subprocess.run([TOOL, "plan", self.write(json.dumps(GOOD)), "--svg", self.path("map.svg")],
+                             capture_output=True, text=True, timeout=60, preexec_fn=limit)
+        self.assertEqual(ran.returncode, 3)
+        self.assertIn("map.svg: can't be written: File too large", ran.stderr)
+        self.assertFalse(os.path.exists(self.path("map.svg")))
 
     def test_control_characters_do_not_reach_the_terminal(self):
         self.refused(self.changed(layout="\u001b[31mred"), "?[31mred")
@@ -445,6 +462,17 @@ class Usage(Base):
                 self.assertEqual((ran.returncode, ran.stdout), (2, ""))
                 self.assertTrue(ran.stderr.startswith("guestmem: "))
                 self.assertEqual(ran.stderr.count("\n"), 1)
+
+    def test_bad_letters(self):
+        for args in (["-xy"], ["--json", "-xy"], ["-x"]):
+            self.assertIn("option '-x' is not known", guestmem("plan", *args, "a").stderr)
+        self.assertIn("option '--json=3' is not", guestmem("plan", "--json=3", "-xy", "a").stderr)
+
+    def test_closed_output(self):
+        path = os.path.join(EXAMPLES, "pc-two-nodes.json")
+        ran = subprocess.run(["sh", "-c", 'exec "$0" plan "$1" <&- >&-', TOOL, path], stderr=subprocess.PIPE, text=True)
+        self.assertEqual(ran.returncode, 3)
+        self.assertIn("can't be written", ran.stderr)
 
     def test_full_disk(self):
         with open("/dev/full", "w") as full:

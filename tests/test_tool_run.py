@@ -106,6 +106,16 @@ class Verifies(Base):
         self.assertNotEqual(self.digest(disk), before)
         self.assertEqual(os.path.getsize(disk), MIB + 3)
 
+    def test_closed_standard_files(self):
+        """What would be printed must not end up in the image, which would get the numbers of these files."""
+        disk = self.image(MIB)
+        ran = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&- >&-',
+                              *self.command(PC, "--disk", disk, "--bytes", "16M", "--cycles", "3", "--in-place",
+                                            "--spread", "32M")], stderr=subprocess.PIPE, text=True, timeout=110)
+        self.assertEqual(ran.returncode, 3, ran.stderr)
+        self.assertIn("the output can't be written", ran.stderr)
+        self.assertEqual(os.path.getsize(disk), MIB)
+
     def test_without_slots_and_with_one_queue(self):
         machine = self.machine({"layout": "aarch64-virt", "physical_bits": 40, "nodes": [{"bytes": "64M"}]})
         said = self.verified(machine, "--disk", self.image(MIB), "--bytes", "8M", "--queues", "1", "--depth", "1")

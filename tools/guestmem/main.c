@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /* guestmem: plan a machine's guest physical memory, and run a disk over it. Dispatches to the commands, prints their failure. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 
@@ -36,8 +39,11 @@ int parse_when(const char *text, enum when *ret_when, struct failure *failure)
 int option_fail(char **argv, int option, struct failure *failure)
 {
 	/* getopt_long() has no better way to name a long option than the word that it stopped at. */
-	const char *word = argv[optind - 1];
+	const char *word = argv[optind - 1], letter[] = { '-', (char)optopt, '\0' };
 
+	/* With several letters in one word it has not got past that word. Long options have numbers, but for --help. */
+	if (optopt > ' ' && optopt != 'h')
+		word = letter;
 	if (option == ':')
 		return fail(failure, STATUS_INPUT, "option '%s' needs a value; see guestmem %s --help", word, argv[0]);
 	return fail(failure, STATUS_INPUT, "option '%s' is not known or takes no value; see guestmem %s --help", word,
@@ -60,10 +66,28 @@ static int run_command(int argc, char **argv, struct failure *failure)
 	return fail(failure, STATUS_INPUT, "'%s' is no command; see guestmem --help", argv[0]);
 }
 
+/*
+ * A descriptor that was closed when we were started would be given to the next file that is opened, and what is said would be
+ * written into a disk image. Opened so that writing fails: what can't be said has to show.
+ */
+static void hold_standard_files(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct failure failure = { 0 };
 
+	hold_standard_files();
+	/* A file that may not become as large is an error to be told, not the end. */
+	signal(SIGXFSZ, SIG_IGN);
 	setlocale(LC_CTYPE, "");
 	if (argc < 2) {
 		fputs(help, stderr);

@@ -36,6 +36,8 @@ const char plan_help[] =
 	"Exit status: 0 good; 2 usage, or a description that is not good; 3 something\n"
 	"is missing on this host.\n";
 
+enum { JSON = 1, SVG, COLOR };
+
 struct plan_options {
 	const char *machine;
 	const char *svg;
@@ -71,9 +73,9 @@ static int plan(const struct plan_options *options, struct failure *failure)
 int command_plan(int argc, char **argv, struct failure *failure)
 {
 	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "svg", required_argument, NULL, 's' },
-		{ "color", required_argument, NULL, 'c' },
+		{ "json", no_argument, NULL, JSON },
+		{ "svg", required_argument, NULL, SVG },
+		{ "color", required_argument, NULL, COLOR },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -82,13 +84,13 @@ int command_plan(int argc, char **argv, struct failure *failure)
 
 	while ((option = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
 		switch (option) {
-		case 'j':
+		case JSON:
 			options.json = true;
 			break;
-		case 's':
+		case SVG:
 			options.svg = optarg;
 			break;
-		case 'c':
+		case COLOR:
 			if (parse_when(optarg, &options.color, failure) < 0)
 				return -1;
 			break;
