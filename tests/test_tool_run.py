@@ -4,6 +4,7 @@
 
 Usage: test_tool_run.py TOOL EXAMPLES
 """
+import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import unittest
 
 TOOL, EXAMPLES = sys.argv[1:3]
 PC = os.path.join(EXAMPLES, "pc-two-nodes.json")
+FICLONE = 0x40049409  # linux/fs.h
 KIB, MIB = 1 << 10, 1 << 20
 
 # Small regions side by side, so that buffers cross borders, and two slots among them.
@@ -26,6 +28,15 @@ PATCHES = {
                  "dirty_page": "64K" if i % 3 == 0 else "4K"} for i in range(32) if i not in (7, 20)],
     "hotplug": [{"name": "s%d" % i, "first": i * 256 * KIB, "bytes": "256K"} for i in (7, 20)],
 }
+
+
+def links(directory):
+    """What the links in a directory show; those that go meanwhile are left out."""
+    for name in os.listdir(directory):
+        try:
+            yield os.readlink(os.path.join(directory, name))
+        except FileNotFoundError:
+            pass
 
 
 class Base(unittest.TestCase):
@@ -129,6 +140,24 @@ class Verifies(Base):
             self.assertIn("hot-plug slot", file.read())
 
 
+class Large(Base):
+    def test_cells_of_a_large_machine(self):
+        """What is kept of 8 TiB is as much as --spread says, and not all of it first."""
+        # With this the C library writes to all that it gives.
+        environment = {name: value for name, value in os.environ.items() if name != "MALLOC_PERTURB_"}
+        machine = self.machine({"layout": "open", "nodes": [{"bytes": "8T"}]})
+        process = subprocess.Popen(self.command(machine, "--disk", self.image(MIB), "--bytes", "1M", "--spread", "16M"),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+        err = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.stderr.close()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode == 3 and "Cannot allocate memory" in err:
+            self.skipTest("no 8 TiB of addresses here: " + err)
+        self.assertEqual(process.returncode, 0, err)
+        self.assertLess(usage.ru_maxrss, 256 * KIB)
+
+
 class Refuses(Base):
     def test_usage(self):
         disk = self.image(4096)
@@ -193,6 +222,28 @@ class Interrupted(Base):
             process = self.start()
             process.send_signal(number)
             self.ended(process, 130, "guestmem: interrupted")
+
+    def test_signal_while_the_image_is_copied(self):
+        disk, clone = self.path("large.img"), self.path("clone.img")
+        with open(disk, "wb") as file:
+            for _ in range(512):
+                file.write(b"x" * MIB)
+        with open(disk, "rb") as file, open(clone, "wb") as copy:
+            try:
+                fcntl.ioctl(copy, FICLONE, file.fileno())
+                self.skipTest("this filesystem clones: there is no copying to interrupt")
+            except OSError:
+                pass
+        process = subprocess.Popen(self.command(PC, "--disk", disk, "--bytes", "1T", "--spread", "16M"),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        while not any("(deleted)" in link for link in links("/proc/%d/fd" % process.pid)):
+            pass
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn("guestmem: interrupted while %s was copied" % disk, err)
 
     def test_disk_vanishes(self):
         process = self.start()

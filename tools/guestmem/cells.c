@@ -19,27 +19,35 @@ static size_t row_end(const struct ground *ground, size_t index)
 	return index;
 }
 
-static bool wanted(const struct cell *cell, uint64_t keep, uint64_t of, struct random *random)
+/* Which cells are kept: all that are interesting, and of the plain ones as many as there is room for. */
+struct choice {
+	struct random *random;
+	uint64_t keep, of;
+};
+
+static bool wanted(const struct cell *cell, const struct choice *choice)
 {
-	/* All that are interesting, and of the plain ones as many as there is room for. */
-	return cell->plots > 1 || random_below(random, of) < keep;
+	return cell->plots > 1 || random_below(choice->random, choice->of) < choice->keep;
 }
 
-static void add_cell(struct cells *cells, const struct ground *ground, uint64_t first, uint64_t bytes)
+/* What is not kept is written over by the next one: a machine of many TiB has more cells than this host may have room for. */
+static void add_cell(struct cells *cells, const struct choice *choice, uint64_t first, uint64_t bytes)
 {
+	const struct ground *ground = cells->ground;
 	const struct plot *low = ground_find(ground, gm_gpa(first)),
 			  *high = ground_find(ground, gm_gpa(first + (bytes - 1)));
-	struct cell *cell = &cells->cells[cells->count++];
+	struct cell *cell = &cells->cells[cells->count];
 
 	*cell = (struct cell){ .first = gm_gpa(first), .bytes = bytes };
 	cell->plot = (uint32_t)(low - ground->plots);
 	cell->plots = (uint32_t)(high - low) + 1;
 	for (const struct plot *plot = low; plot <= high; plot++)
 		cell->has_slot |= plot->is_slot;
+	cells->count += wanted(cell, choice);
 }
 
-/* Cuts one row of plots. With @cells NULL it only counts. */
-static size_t cut_row(struct cells *cells, const struct ground *ground, uint64_t first, uint64_t last)
+/* Cuts one row of plots. With @choice NULL it only counts. */
+static size_t cut_row(struct cells *cells, const struct choice *choice, uint64_t first, uint64_t last)
 {
 	uint64_t left = last - first, at = first; /* one less than the row's size, which may be 2^64 */
 	size_t count = 0;
@@ -49,8 +57,8 @@ static size_t cut_row(struct cells *cells, const struct ground *ground, uint64_t
 
 		if (left < bytes)
 			bytes = left + 1;
-		if (cells)
-			add_cell(cells, ground, at, bytes);
+		if (choice)
+			add_cell(cells, choice, at, bytes);
 		count++;
 		if (left < bytes)
 			break;
@@ -60,13 +68,14 @@ static size_t cut_row(struct cells *cells, const struct ground *ground, uint64_t
 	return count;
 }
 
-static size_t cut(struct cells *cells, const struct ground *ground)
+static size_t cut(struct cells *cells, const struct choice *choice)
 {
+	const struct ground *ground = cells->ground;
 	size_t count = 0;
 
 	for (size_t i = 0, end; i < ground->plots_count; i = end + 1) {
 		end = row_end(ground, i);
-		count += cut_row(cells, ground, ground->plots[i].range.first.value,
+		count += cut_row(cells, choice, ground->plots[i].range.first.value,
 				 ground->plots[end].range.last.value);
 	}
 	return count;
@@ -82,29 +91,25 @@ static int slots_first(const void *a, const void *b)
 int cells_new(const struct ground *ground, uint64_t spread, struct random *random, struct cells *ret_cells,
 	      struct failure *failure)
 {
-	uint64_t keep = spread / CELL_BYTES + 1;
-	size_t count = cut(NULL, ground), kept = 0;
 	struct cells cells = { .ground = ground };
+	size_t count = cut(&cells, NULL);
+	const struct choice choice = { random, spread / CELL_BYTES + 1, count };
 
 	if (count == 0)
 		return fail(failure, STATUS_INPUT, "the machine has no memory that a driver could use");
 	cells.cells = calloc(count, sizeof(*cells.cells));
 	if (!cells.cells)
 		return fail(failure, STATUS_MISSING, "no memory for the requests");
-	cut(&cells, ground);
-	for (size_t i = 0; i < cells.count; i++)
-		if (wanted(&cells.cells[i], keep, count, random))
-			cells.cells[kept++] = cells.cells[i];
-	cells.count = kept;
+	cut(&cells, &choice);
 	qsort(cells.cells, cells.count, sizeof(*cells.cells), slots_first);
 	while (cells.with_slot < cells.count && cells.cells[cells.with_slot].has_slot)
 		cells.with_slot++;
-	cells.borders = calloc(kept, sizeof(struct cell *));
+	cells.borders = calloc(cells.count, sizeof(struct cell *));
 	if (!cells.borders) {
 		free(cells.cells);
 		return fail(failure, STATUS_MISSING, "no memory for the requests");
 	}
-	for (size_t i = 0; i < kept; i++)
+	for (size_t i = 0; i < cells.count; i++)
 		if (cells.cells[i].plots > 1)
 			cells.borders[cells.borders_count++] = &cells.cells[i];
 	*ret_cells = cells;

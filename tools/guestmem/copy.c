@@ -35,7 +35,7 @@ static int open_nameless(const char *path, struct failure *failure)
 	return fd;
 }
 
-static int copy_range(int from, int to, uint64_t offset, uint64_t bytes)
+static int copy_range(int from, int to, uint64_t offset, uint64_t bytes, bool (*stop)(void))
 {
 	unsigned char buffer[128 << 10];
 
@@ -43,6 +43,9 @@ static int copy_range(int from, int to, uint64_t offset, uint64_t bytes)
 		ssize_t got = pread(from, buffer, bytes < sizeof(buffer) ? bytes : sizeof(buffer), (off_t)offset);
 		ssize_t put = got > 0 ? pwrite(to, buffer, (size_t)got, (off_t)offset) : got;
 
+		/* A large image takes minutes. */
+		if (stop())
+			return -EINTR;
 		if (got < 0 || put < 0) {
 			if (errno == EINTR)
 				continue;
@@ -56,7 +59,7 @@ static int copy_range(int from, int to, uint64_t offset, uint64_t bytes)
 	return 0;
 }
 
-static int copy_data(int from, int to, uint64_t bytes)
+static int copy_data(int from, int to, uint64_t bytes, bool (*stop)(void))
 {
 	uint64_t at = 0;
 	int r = 0;
@@ -71,13 +74,13 @@ static int copy_data(int from, int to, uint64_t bytes)
 		hole = lseek(from, data, SEEK_HOLE);
 		if (hole <= data || (uint64_t)hole > bytes)
 			hole = (off_t)bytes;
-		r = copy_range(from, to, (uint64_t)data, (uint64_t)(hole - data));
+		r = copy_range(from, to, (uint64_t)data, (uint64_t)(hole - data), stop);
 		at = (uint64_t)hole;
 	}
 	return r;
 }
 
-static int make_copy(const struct image *image, int from, struct failure *failure)
+static int make_copy(const struct image *image, int from, bool (*stop)(void), struct failure *failure)
 {
 	int to = open_nameless(image->path, failure), r = 0;
 
@@ -87,11 +90,13 @@ static int make_copy(const struct image *image, int from, struct failure *failur
 		if (ftruncate(to, (off_t)image->bytes) < 0)
 			r = -errno;
 		if (r == 0)
-			r = copy_data(from, to, image->bytes);
+			r = copy_data(from, to, image->bytes, stop);
 	}
 	if (r == 0)
 		return to;
 	close(to);
+	if (r == -EINTR)
+		return fail(failure, STATUS_INTERRUPTED, "interrupted while %s was copied", image->path);
 	return fail(failure, STATUS_MISSING, "no private copy of %s could be made: %s", image->path, strerror(-r));
 }
 
@@ -127,8 +132,8 @@ static int cut_extents(struct image *image, uint64_t wanted, struct failure *fai
 					      : fail(failure, STATUS_MISSING, "no memory to record what is written");
 }
 
-int image_open(const char *path, enum image_mode mode, uint64_t seed, uint64_t extents_wanted, struct image *image,
-	       struct failure *failure)
+int image_open(const char *path, enum image_mode mode, uint64_t seed, uint64_t extents_wanted, bool (*stop)(void),
+	       struct image *image, struct failure *failure)
 {
 	int fd, copy;
 
@@ -143,7 +148,7 @@ int image_open(const char *path, enum image_mode mode, uint64_t seed, uint64_t e
 	if (mode == IMAGE_READ_ONLY) {
 		image->working = fd;
 	} else {
-		copy = make_copy(image, fd, failure);
+		copy = make_copy(image, fd, stop, failure);
 		if (copy < 0)
 			return -1;
 		image->working = mode == IMAGE_COPY ? copy : fd;

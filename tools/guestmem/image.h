@@ -47,9 +47,9 @@ struct image {
 	uint64_t written_sectors; /* found by image_verify() */
 };
 
-/* @extents_wanted: at least so many should be leased at once. */
-int image_open(const char *path, enum image_mode mode, uint64_t seed, uint64_t extents_wanted, struct image *image,
-	       struct failure *failure);
+/* @extents_wanted: at least so many should be leased at once. @stop: asked while it copies, whether to give up. */
+int image_open(const char *path, enum image_mode mode, uint64_t seed, uint64_t extents_wanted, bool (*stop)(void),
+	       struct image *image, struct failure *failure);
 void image_close(struct image *image);
 
 /* Leases a random extent. Return: its number, or -1 when none was found free. */

@@ -31,6 +31,11 @@ static void on_signal(int number)
 	interrupted = 1;
 }
 
+static bool is_interrupted(void)
+{
+	return interrupted;
+}
+
 void run_fail(struct run *run, const struct failure *failure)
 {
 	pthread_mutex_lock(&run->lock);
@@ -99,8 +104,8 @@ static int make_queue(struct run *run, unsigned index, struct random *random, st
 	int r;
 
 	if (!cell)
-		return fail(failure, STATUS_INPUT, "the machine has too little fixed memory for %u queues",
-			    run->queues_count);
+		return fail(failure, STATUS_INPUT,
+			    "the machine has too little fixed memory within --spread for %u queues", run->queues_count);
 	opts.at = gm_gpa(cell->first.value + (random_below(random, cell->bytes - bytes) & ~UINT64_C(15)));
 	queue->kick = eventfd(0, EFD_CLOEXEC);
 	queue->done = eventfd(0, EFD_CLOEXEC);
@@ -125,7 +130,8 @@ static int make_queues(struct run *run, struct random *random, struct failure *f
 	/* Some requests need fixed memory: without any they would wait for ever. */
 	cell = cells_lease(&run->cells, random, true);
 	if (!cell)
-		return fail(failure, STATUS_INPUT, "the machine has too little fixed memory for %u queues and requests",
+		return fail(failure, STATUS_INPUT,
+			    "the machine has too little fixed memory within --spread for %u queues and requests",
 			    run->queues_count);
 	cells_release(&run->cells, cell);
 	return 0;
@@ -136,7 +142,7 @@ static int make(struct run *run, struct random *random, struct failure *failure)
 	const struct run_options *options = run->options;
 
 	if (image_open(options->disk, options->mode, options->seed, (uint64_t)options->queues * options->depth,
-		       &run->image, failure) < 0 ||
+		       is_interrupted, &run->image, failure) < 0 ||
 	    ground_new(run->machine, &run->ground, failure) < 0)
 		return -1;
 	run->queues_count = options->queues;
@@ -297,12 +303,13 @@ int command_run(int argc, char **argv, struct failure *failure)
 
 	if (r != 0)
 		return r < 0 ? -1 : 0;
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
 	run.image.pristine = run.image.working = -1;
 	random.state = random_mix(options.seed);
 	if (machine_load(options.machine, &run.machine, failure) < 0)
 		return -1;
+	/* Not before: a description that comes from a terminal or a pipe may be waited for, and nothing is to be undone. */
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
 	if (run.machine->slots_count == 0 && !options.cycles_given)
 		options.cycles = 0;
 	terminal = terminal_of(STDOUT_FILENO, options.color);
