@@ -407,6 +407,7 @@ class Refuses(Base):
         self.refused('{\n\t"layout": "x86-64-pc",\n\t"regions": [\n\t\t{ "name": "a" ]\n}\n', "vm.json:4:17: is not JSON")
         self.refused('{\n  "layout": "open",\n  "regions": [ { "name": "a, b", "kind": "ram", "first": 0,\n'
                      '    "bytes": 0 } ]\n}\n', "vm.json:4:14: regions[0].bytes: is 0")
+        self.refused('{ "layout": "open", "name": "caf\u00e9", "memory": 0 }', "vm.json:1:47: memory: has to be")
         self.refused('{ "layout": "open"', "vm.json:1:19: is not JSON: the text breaks off here")
         self.refused('{ "layout": "open" }}', "vm.json:1:21: is not JSON")
         self.refused('{ "a": 1,\n  "b": 2, "a": 3 }', "vm.json:2:11", "key \"a\" comes twice")

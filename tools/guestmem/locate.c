@@ -24,7 +24,8 @@ void locate_line(const char *text, size_t offset, size_t *ret_line, size_t *ret_
 	size_t line = 1, column = 1;
 
 	for (size_t i = 0; i < offset; i++) {
-		column++;
+		/* Editors count characters: the first byte of each, in UTF-8. */
+		column += ((unsigned char)text[i] & 0xc0) != 0x80;
 		if (text[i] == '\n') {
 			line++;
 			column = 1;
