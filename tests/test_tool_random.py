@@ -122,13 +122,17 @@ class Good:
             self.machine["nodes"] = nodes
         self.taken += [piece for pieces in self.layout.place(sizes) for piece in pieces]
 
+    def borders(self):
+        layout = self.layout
+        return [0, layout.memory[0], layout.memory[1] + 1, layout.device[0], layout.usable + 1, layout.physical[1] + 1] + \
+            [at for _, first, last in layout.holes for at in (first, last + 1)]
+
     def address(self):
         """First addresses where something interesting ends or begins, or anywhere."""
-        layout, rng = self.layout, self.rng
-        borders = [0, layout.memory[0], layout.memory[1] + 1, layout.device[0], layout.usable + 1, layout.physical[1] + 1]
-        borders += [at for _, first, last in layout.holes for at in (first, last + 1)]
+        rng = self.rng
+        borders = self.borders()
         borders += [at for first, last in self.taken for at in (first, last + 1)] * 2
-        borders += [rng.randrange(layout.physical[1] + 1) for _ in range(2)]
+        borders += [rng.randrange(self.layout.physical[1] + 1) for _ in range(2)]
         return rng.choice(borders)
 
     def size(self):
@@ -277,6 +281,19 @@ class Spoiler:
     def outside(self):
         self.entry()["first"] = hex(self.good.address() & LAST)
 
+    def border(self):
+        """Something small that ends, stands over, or begins where the layout's rules change, with nothing in its way."""
+        if self.rng.random() < 0.5:
+            for key in ("nodes", "regions", "hotplug"):
+                self.machine.pop(key, None)
+        size = self.rng.choice((PAGE, 2 * PAGE, MIB))
+        first = self.rng.choice(self.good.borders()) - self.rng.choice((0, PAGE, size))
+        self.machine.setdefault("regions", []).append(
+            {"name": "edge", "kind": self.rng.choice(values.KINDS + ("ram", "dax")), "first": hex(max(first, 0)), "bytes": size})
+
+    def pool(self):
+        self.machine["memory"] = {"source": "hugememfd", "huge_bytes": self.rng.choice(("64K", "2M", "1G"))}
+
     def askew(self):
         entry = self.rng.choice((self.entry(), self.rng.choice(self.machine.get("nodes") or [{}])))
         entry[self.rng.choice(("first", "bytes", "bytes", "offset"))] = self.rng.choice((1, 512, PAGE - 1, PAGE + 1, "0x100000800"))
@@ -368,7 +385,7 @@ class Spoiler:
         for node in self.machine.get("nodes", []):
             node["host"] = 900
 
-    ALL = (overlap, overlap, overlap, same_name, wrap, wrap, no_bytes, outside, outside, askew, askew, wrong_value, wrong_value,
+    ALL = (border, border, border, pool, overlap, overlap, overlap, same_name, wrap, wrap, no_bytes, outside, outside, askew, askew, wrong_value, wrong_value,
            odd_key, odd_key, drop_key, source, kind, node, vcpu, much, file, alias, alias, bits, log, long_log, huge, cow, list_of_what, layout,
            empty, strict)
 
@@ -397,10 +414,10 @@ def value_at(machine, path):
 
 def disagreement(machine, text, host_bits, folder):
     """What is wrong with what the tool makes of a description, or None; and the class that it was refused for, or None."""
-    with open(os.path.join(folder, "vm.json"), "w") as file:
+    with open(os.path.join(folder, "vm.json"), "w", encoding="utf-8") as file:
         file.write(text)
     reasons, plan, missing = machine_model.judge(machine, host_bits, folder)
-    ran = subprocess.run([TOOL, "plan", os.path.join(folder, "vm.json"), "--json"], capture_output=True, text=True, timeout=60,
+    ran = subprocess.run([TOOL, "plan", os.path.join(folder, "vm.json"), "--json"], capture_output=True, encoding="utf-8", timeout=60,
                          env=ENVIRONMENT)
     if ran.returncode == 0:
         if reasons:
