@@ -26,6 +26,14 @@ static struct gm_dirty *new_log(uint64_t bytes, uint64_t bytes_max, uint64_t pag
 	return dirty;
 }
 
+/* A log and all readers that it has. */
+static void free_log(struct gm_dirty *log)
+{
+	while (log->readers_count > 0)
+		gm_dirty_reader_free(log->readers[0]);
+	gm_dirty_free(log);
+}
+
 static struct gm_dirty_reader *new_reader(struct gm_dirty *dirty)
 {
 	struct gm_dirty_reader *reader = NULL;
@@ -90,7 +98,7 @@ static void test_new_takes_the_limits(void **state)
 	gm_dirty_mark(dirty, gm_offset(last), UINT64_MAX);
 	assert_int_equal(gm_dirty_count(reader), 1);
 	expect_one(reader, last - GM_GIB + 1, last);
-	gm_dirty_free(dirty); /* with its reader */
+	free_log(dirty);
 }
 
 static void test_borders(void **state)
@@ -127,7 +135,7 @@ static void test_borders(void **state)
 			expect_one(reader, first, bytes - 1);
 		}
 		gm_dirty_reader_free(reader);
-		gm_dirty_free(dirty);
+		free_log(dirty);
 	}
 }
 
@@ -158,7 +166,7 @@ static void test_partial_last_page(void **state)
 	expect_one(reader, PAGE, 2 * PAGE - 1);
 	gm_dirty_mark(dirty, gm_offset(0), UINT64_MAX);
 	expect_one(reader, 0, 3 * PAGE - 1);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 static void test_collect_refuses(void **state)
@@ -191,7 +199,7 @@ static void test_collect_refuses(void **state)
 	assert_false(gm_dirty_is_marked(reader, gm_offset(UINT64_MAX)));
 	assert_int_equal(range.first.value, 7);
 	expect_one(reader, 0, PAGE - 1);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 static void test_windows(void **state)
@@ -223,7 +231,7 @@ static void test_windows(void **state)
 	assert_int_equal(range.last.value, 100 * PAGE - 1);
 	assert_int_equal(next.value, 102 * PAGE);
 	expect_one(reader, 102 * PAGE, 500 * PAGE - 1);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 static void test_full(void **state)
@@ -254,7 +262,7 @@ static void test_full(void **state)
 	assert_int_equal(r, 0);
 	assert_int_equal(found, 1082);
 	expect_none(reader);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 static void test_readers(void **state)
@@ -286,7 +294,7 @@ static void test_readers(void **state)
 	expect_one(readers[15], 999 * PAGE, 1000 * PAGE - 1);
 	for (i = 0; i < GM_DIRTY_READERS_MAX; i++)
 		gm_dirty_reader_free(readers[i]);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 /*
@@ -308,7 +316,7 @@ static void test_mark_overtakes(void **state)
 	memset(&dirty->head.words[8], 0xff, 16 * sizeof(uint64_t));
 	gm_dirty_mark(dirty, gm_offset(512 * PAGE), 1024 * PAGE);
 	expect_one(reader, 512 * PAGE, 1536 * PAGE - 1);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 static void test_merge_refuses(void **state)
@@ -344,7 +352,7 @@ static void test_merge_refuses(void **state)
 	assert_int_equal(gm_dirty_merge(dirty, gm_offset(0), bitmap, 256, PAGE), -ERANGE);
 	assert_int_equal(gm_dirty_merge(dirty, gm_offset(0), bitmap, 255, PAGE), 0);
 	expect_none(reader);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 static void test_merge(void **state)
@@ -378,7 +386,7 @@ static void test_merge(void **state)
 	assert_int_equal(gm_dirty_merge(dirty, gm_offset(0), bitmap, 63, 16 * PAGE), 0);
 	expect_one(reader, 0, 1000 * PAGE + 511);
 	free(bitmap);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 /* Each allocation failing in turn: -ENOMEM, nothing half done. Without membarrier: a log that marks by locked operations. */
@@ -418,7 +426,7 @@ static void test_faults(void **state)
 		gm_dirty_mark(dirty, gm_offset(PAGE), sizes[i]);
 		expect_one(other, PAGE, sizes[i] - 1);
 		expect_none(other);
-		gm_dirty_free(dirty);
+		free_log(dirty);
 	}
 }
 

@@ -13,6 +13,8 @@
 
 #include <guestmem/dirty.h>
 
+#include "dirty/dirty.h"
+
 #include "base/base.h"
 #include "sys/fault.h"
 
@@ -31,6 +33,14 @@ struct model {
 };
 
 static struct model model;
+
+/* A log and all readers that it has. */
+static void free_log(struct gm_dirty *log)
+{
+	while (log->readers_count > 0)
+		gm_dirty_reader_free(log->readers[0]);
+	gm_dirty_free(log);
+}
 
 static uint64_t pick(uint64_t below)
 {
@@ -225,7 +235,7 @@ static void run(uint64_t seed, uint64_t page_bytes, bool fence)
 		else
 			check_readers();
 	}
-	gm_dirty_free(model.dirty);
+	free_log(model.dirty);
 }
 
 static void test_model(void **state)

@@ -42,6 +42,14 @@ static _Atomic uint64_t done[PAGES];
 static atomic_bool stop;
 static atomic_uint behind, failed;
 
+/* A log and all readers that it has. */
+static void free_log(struct gm_dirty *log)
+{
+	while (log->readers_count > 0)
+		gm_dirty_reader_free(log->readers[0]);
+	gm_dirty_free(log);
+}
+
 static uint64_t pick(uint64_t *random, uint64_t below)
 {
 	*random ^= *random << 13;
@@ -218,7 +226,7 @@ static void run_many(bool fence, unsigned passes)
 		assert_int_equal(collectors[0].copy[i], cells[i].number);
 		assert_int_equal(collectors[1].copy[i], cells[i].number);
 	}
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 static void test_many(void **state)
@@ -328,7 +336,7 @@ static void run_duel(const struct duel *what)
 		assert_int_equal(pthread_join(markers[i], NULL), 0);
 	assert_int_equal(failed, 0);
 	assert_int_equal(behind, 0);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 /* A mark is left out, for its bit is set, while the data is in the marker's store buffer and the collector clears and copies. */
@@ -418,7 +426,7 @@ static void test_whole_word(void **state)
 	assert_int_equal(pthread_join(marker, NULL), 0);
 	assert_int_equal(failed, 0);
 	assert_int_equal(behind, 0);
-	gm_dirty_free(dirty);
+	free_log(dirty);
 }
 
 int main(void)
