@@ -342,7 +342,7 @@ static void settle(struct vblk_queue *queue)
 	}
 }
 
-/* Tell the driver what it wants to know. Callbacks may do what they like but run the queue. */
+/* Tell the driver what it wants to know. Callbacks neither run nor unset a queue nor free the device. */
 static void announce(struct vblk_queue *queue)
 {
 	struct vblk *vblk = queue->vblk;

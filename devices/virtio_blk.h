@@ -202,6 +202,7 @@ void vblk_io_done(struct vblk_io *io, int64_t result);
  * @read_only: no writes, whatever the disk could
  * @interrupt: the driver wants to be notified of what @queue gave back
  * @broken: @queue broke
+ *	Both are called on the queue's thread, and must neither run nor unset a queue nor free the device
  * @opaque: given to these two. They are called on the queue's thread outside any section
  */
 struct vblk_opts {
