@@ -17,7 +17,7 @@
 #define RANGES_MAX 2
 
 /* Takes what is dirty for this reader. The array is small, so that it takes several calls to collect all of it. */
-static int print_dirty(const char *who, struct gm_dirty *log, struct gm_dirty_reader *reader)
+static int print_dirty(const char *who, struct gm_dirty_reader *reader)
 {
 	struct gm_dirty_range ranges[RANGES_MAX];
 	struct gm_offset next = gm_offset(0);
@@ -26,8 +26,7 @@ static int print_dirty(const char *who, struct gm_dirty *log, struct gm_dirty_re
 
 	printf("%s:", who);
 	do {
-		more = gm_dirty_collect(reader, next, gm_dirty_bytes(log) - next.value, ranges, RANGES_MAX, &count,
-					&next);
+		more = gm_dirty_collect(reader, next, UINT64_MAX, ranges, RANGES_MAX, &count, &next);
 		if (more < 0)
 			return more;
 		for (size_t i = 0; i < count; i++)
@@ -60,24 +59,23 @@ static int write_some(struct gm_view *view)
 	return r;
 }
 
-static int play(struct gm_view *view, struct gm_dirty *log, struct gm_dirty_reader *migration,
-		struct gm_dirty_reader *screen)
+static int play(struct gm_view *view, struct gm_dirty_reader *migration, struct gm_dirty_reader *screen)
 {
 	int r = write_some(view);
 
 	if (r == 0)
-		r = print_dirty("migration", log, migration);
+		r = print_dirty("migration", migration);
 	if (r == 0)
-		r = print_dirty("migration", log, migration);
+		r = print_dirty("migration", migration);
 	if (r < 0)
 		return r;
 	gm_view_enter(view);
 	r = gm_store_le64(view, gm_gpa(0x9000), GM_RELAXED, 1);
 	gm_view_leave(view);
 	if (r == 0)
-		r = print_dirty("migration", log, migration);
+		r = print_dirty("migration", migration);
 	if (r == 0)
-		r = print_dirty("screen", log, screen);
+		r = print_dirty("screen", screen);
 	return r;
 }
 
@@ -104,7 +102,7 @@ int main(void)
 	if (r == 0)
 		r = gm_dirty_reader_new(gm_region_dirty(ram), &screen);
 	if (r == 0)
-		r = play(&view, gm_region_dirty(ram), migration, screen);
+		r = play(&view, migration, screen);
 	if (r < 0)
 		fprintf(stderr, "04-dirty: %s\n", error.code == r ? error.text : gm_code_text(r));
 
