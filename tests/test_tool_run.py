@@ -238,7 +238,8 @@ class Interrupted(Base):
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        while not any("(deleted)" in link for link in links("/proc/%d/fd" % process.pid)):
+        # A file without a name (O_TMPFILE). Other deleted files may be seen before the tool runs: the fork's, as it is.
+        while not any(re.search(r"/#\d+ \(deleted\)$", link) for link in links("/proc/%d/fd" % process.pid)):
             pass
         process.send_signal(signal.SIGINT)
         err = process.communicate(timeout=60)[1]
