@@ -312,6 +312,11 @@ int virtq_pop(struct virtq *virtq, struct virtq_chain *ret_chain)
 		r = look(virtq);
 		if (r <= 0)
 			return r;
+		/*
+		 * What the index promises may lie in memory that was plugged after this section began: the driver knew of
+		 * it before it wrote the index. So go on with a map that is no older than the index.
+		 */
+		gm_view_enter(virtq->view);
 	}
 	r = gm_load_le16(virtq->view, avail_at(virtq, VIRTQ_AVAIL_ENTRY(virtq->next & (virtq->size - 1))), GM_RELAXED,
 			 &chain.head);

@@ -48,15 +48,19 @@ static int serve(struct copy_engine *engine, uint32_t index)
 
 int copy_engine_run(struct copy_engine *engine)
 {
-	uint32_t produced;
+	uint32_t produced = 0;
 	int r, served = 0;
 
-	/* One snapshot for all of it: memory that is unplugged meanwhile stays until we leave. */
 	gm_view_enter(&engine->view);
 	/* Acquire: the requests that the guest wrote before it moved the number are seen after it. */
 	r = gm_load_le32(&engine->view, in_ring(engine, offsetof(struct copy_ring, produced)), GM_ACQUIRE, &produced);
 	if (r == 0 && produced - engine->consumed > COPY_REQUESTS)
 		r = -EPROTO;
+	/*
+	 * Again, now that we know of requests: they may use memory that was plugged since. One snapshot for all of them: memory
+	 * that is unplugged meanwhile stays until we leave.
+	 */
+	gm_view_enter(&engine->view);
 	while (r == 0 && engine->consumed != produced) {
 		r = serve(engine, engine->consumed);
 		if (r == 0) {

@@ -354,13 +354,46 @@ static void while_plugging(void **state)
 	blk_machine_fini(&machine);
 }
 
+/* The device looks at the index in a section that is older than the memory the request lies in: it must still find it. */
+static void plugged_in_a_section(void **state)
+{
+	const struct gblk_segment segment = { gm_gpa(EXTRA), 512 };
+	struct blk_machine machine;
+	struct virtq_chain chain;
+	struct virtq_ring ring;
+	struct extra extra;
+	struct virtq virtq;
+	struct gm_view view;
+
+	(void)state;
+	blk_machine_init(&machine, &(struct blk_opts){ .world = BLK_SPACE });
+	ring = gblk_ring(machine.gblk);
+	assert_int_equal(gm_view_init(&view, machine.memory, "late", 0), 0);
+	assert_int_equal(virtq_init(&virtq, &view, &ring, true, true), 0);
+	gm_view_enter(&view);
+	assert_int_equal(virtq_pop(&virtq, &chain), 0);
+	assert_int_equal(gm_check(&view, gm_gpa(EXTRA), 512, GM_WRITE), -GM_EHOLE);
+	plug_extra(&machine, &extra);
+	assert_int_equal(
+		gblk_add(machine.gblk,
+			 &(struct gblk_request){ .type = VBLK_T_IN, .segments = &segment, .segments_count = 1 }),
+		0);
+	assert_true(gblk_kick(machine.gblk) >= 0);
+	assert_int_equal(virtq_pop(&virtq, &chain), 1);
+	assert_int_equal(gm_check(&view, gm_gpa(EXTRA), 512, GM_WRITE), 0);
+	gm_view_leave(&view);
+	virtq_fini(&virtq);
+	assert_int_equal(gm_view_fini(&view), 0);
+	blk_machine_fini(&machine);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(before_the_request), cmocka_unit_test(in_flight),
 		cmocka_unit_test(status_goes),        cmocka_unit_test(between_transfers),
 		cmocka_unit_test(bounced_in_flight),  cmocka_unit_test(dirty_pages),
-		cmocka_unit_test(while_plugging),
+		cmocka_unit_test(while_plugging),     cmocka_unit_test(plugged_in_a_section),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

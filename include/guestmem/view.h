@@ -112,6 +112,8 @@ void gmi_view_moved(struct gm_view *view, const struct gm_map *map);
 /**
  * gm_view_enter - begin a section: take a snapshot of the current map
  *
+ * A section sees what was published before it began. Who learns of work inside a section, from an index in guest memory, enters
+ * again before following it: the work may lie in memory that was plugged, and the guest told of it, after the section began.
  * Does not nest: entering again moves to the map that is current now. Spans and iovecs from before are void then.
  * Context: the view's thread; wait-free but for a repeat when a map is published at that very moment.
  */
