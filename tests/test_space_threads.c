@@ -14,7 +14,6 @@
 #define PLACES  24
 #define BUFFERS 8
 #define READERS 3
-#define POISON  UINT64_C(0xdddddddddddddddd)
 
 static struct gm_space *space;
 static struct gm_memory *memory;
@@ -22,11 +21,14 @@ static unsigned char *pages;
 static bool stop;
 static uint64_t hits, moves;
 
+/* Whether a region is in a buffer, or was and is not released yet. Atomic. */
+static bool busy[PLACES][BUFFERS];
+
 /* The page belongs to nobody now. */
 static void poison(void *opaque, void *hva, uint64_t bytes)
 {
-	(void)opaque;
 	memset(hva, 0xdd, bytes);
+	__atomic_store_n((bool *)opaque, false, __ATOMIC_RELEASE);
 }
 
 /* Place and serial number of the region: what every word of its page holds. */
@@ -41,10 +43,12 @@ static struct gm_region *stamped(size_t place, size_t buffer, uint64_t serial)
 		.source = GM_SOURCE_POINTER,
 		.hva = page,
 		.release = poison,
+		.opaque = &busy[place][buffer],
 	};
 	struct gm_region *region;
 	char name[32];
 
+	__atomic_store_n(&busy[place][buffer], true, __ATOMIC_RELAXED);
 	for (i = 0; i < PAGE / sizeof(*page); i++)
 		page[i] = place << 32 | serial;
 	snprintf(name, sizeof(name), "place%zu.%zu", place, buffer);
@@ -128,13 +132,9 @@ static void *reader(void *opaque)
 	return NULL;
 }
 
-/* Whether the region that was in a buffer is not released yet. */
 static bool buffer_is_busy(size_t place, size_t buffer)
 {
-	const uint64_t *page = (const uint64_t *)(pages + (place * BUFFERS + buffer) * PAGE);
-	uint64_t last = __atomic_load_n(&page[PAGE / sizeof(*page) - 1], __ATOMIC_RELAXED);
-
-	return last != 0 && last != POISON;
+	return __atomic_load_n(&busy[place][buffer], __ATOMIC_ACQUIRE);
 }
 
 /* Plugs, replaces and unplugs at random; a buffer is used again only when the region before is released. */
