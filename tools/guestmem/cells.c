@@ -170,10 +170,15 @@ struct cell *cells_lease(struct cells *cells, struct random *random, bool fixed)
 	return NULL;
 }
 
-void cells_release(struct cells *cells, struct cell *cell)
+void cells_abandon(struct cells *cells, const struct cell *cell)
 {
 	for (uint32_t i = 0; i < cell->plots; i++)
 		plot_leave(&cells->ground->plots[cell->plot + i]);
+}
+
+void cells_release(struct cells *cells, struct cell *cell)
+{
+	cells_abandon(cells, cell);
 	__atomic_store_n(&cell->busy, false, __ATOMIC_RELEASE);
 }
 

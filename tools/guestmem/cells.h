@@ -44,6 +44,8 @@ void cells_fini(struct cells *cells);
  */
 struct cell *cells_lease(struct cells *cells, struct random *random, bool fixed);
 void cells_release(struct cells *cells, struct cell *cell);
+/* Lets its slots go and nobody else have it: a device may still be at work in it. */
+void cells_abandon(struct cells *cells, const struct cell *cell);
 /* Whether a slot that the cell touches is being pulled out. The cell is leased. */
 bool cells_is_leaving(const struct cells *cells, const struct cell *cell);
 /* Takes a cell of fixed memory of at least @bytes out of the game; NULL when there is none. */

@@ -433,12 +433,12 @@ static int work(struct driver *driver)
 	return 0;
 }
 
-/* Whatever a failure left: slots must not be waited for in vain. */
+/* What a failure left in flight. The device may still be at it. */
 static void abandon(struct driver *driver)
 {
 	for (unsigned i = 0; i < RUN_DEPTH_MAX; i++)
-		if (driver->requests[i].state != IDLE)
-			let_go(driver, &driver->requests[i]);
+		if (driver->requests[i].cell)
+			cells_abandon(&driver->run->cells, driver->requests[i].cell);
 }
 
 void *driver_main(void *opaque)
