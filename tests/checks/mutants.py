@@ -88,6 +88,10 @@ MUTANTS = [
      "if (map->older != NULL && node->born <= map->older->head.generation) {", "if (0) {", ["space_model"]),
     ("readers: wait waits", "src/space/reclaim.c", "if (!pending)\n\t\t\treturn 0;", "return 0;",
      ["space", "space_threads"]),
+    ("readers: wait for no writer", "src/access/view.c", "view->generation = map->head.generation;",
+     """(void)gmi_domain_lock(view->memory->domain);
+	gmi_domain_unlock(view->memory->domain);
+	view->generation = map->head.generation;""", ["wait_free"]),
     # Rollback
     ("rollback: indexes forget what was staged", "src/space/commit.c",
      "leave_indexes(staging->space, region);\n\t\tregion->born = 0;", "region->born = 0;",
