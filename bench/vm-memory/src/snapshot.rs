@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Rows 9 to 12: taking a snapshot of the map, and changing the map, both by GuestMemoryAtomic.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use vm_memory::{GuestAddressSpace, GuestAddress, GuestMemory, GuestMemoryAtomic, GuestRegionMmap};
+
+use crate::map::{self, Guest, Memory, Place, PAGE};
+use crate::{all, curve, failed, keep, regions_of, Row};
+
+/// Regions of the map that is changed all the time.
+const BUSY_REGIONS: usize = 8;
+
+pub fn names(names: &mut Vec<String>) {
+    names.extend(["enter_leave", "enter_leave_busy"].map(String::from));
+    names.extend(curve().map(|regions| format!("insert_remove/{}", regions)));
+}
+
+/// A map with a region of its own to be plugged into the gap behind the one in the middle.
+struct Plug {
+    guest: Guest<()>,
+    region: Arc<GuestRegionMmap<()>>,
+    place: Place,
+}
+
+fn new_plug(regions: usize) -> Plug {
+    let places = map::regular(regions, PAGE);
+    let guest = map::plain_guest(&places);
+    let middle = places[regions / 2];
+    let place = Place { first: middle.first + PAGE, bytes: PAGE, offset: middle.offset };
+    let region = Arc::new(map::new_region(guest.area(), &place, ()));
+    Plug { guest, region, place }
+}
+
+/// Two updates, as the crate documents them: lock, make the new map from the present one, replace.
+fn insert_remove(memory: &GuestMemoryAtomic<Memory<()>>, region: &Arc<GuestRegionMmap<()>>, place: &Place) {
+    let guard = memory.lock().unwrap_or_else(|error| failed(error.to_string()));
+    match memory.memory().insert_region(region.clone()) {
+        Ok(map) => guard.replace(map),
+        Err(error) => failed(error),
+    }
+    let guard = memory.lock().unwrap_or_else(|error| failed(error.to_string()));
+    let removed = memory.memory().remove_region(GuestAddress(place.first), place.bytes);
+    match removed {
+        Ok((map, _)) => guard.replace(map),
+        Err(error) => failed(error),
+    }
+}
+
+#[inline(never)]
+fn enter_leave(memory: &GuestMemoryAtomic<Memory<()>>, count: u64) {
+    for _ in 0..count {
+        let snapshot = memory.memory();
+        keep(&*snapshot as *const Memory<()> as u64);
+    }
+}
+
+fn new_enter_leave() -> Row {
+    let guest = map::plain_guest(&map::regular(BUSY_REGIONS, PAGE));
+    Box::new(move |count| all(count, || enter_leave(guest.memory(), count)))
+}
+
+/// The thread that changes the map until this is dropped.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The reader may be bound to one CPU; the writer goes to the others, if there are any.
+fn leave_cpu(cpu: i32) {
+    // SAFETY: a plain structure, filled before use; a refusal leaves the thread where it is.
+    unsafe {
+        let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+        for other in (0..libc::CPU_SETSIZE as usize).filter(|&other| other as i32 != cpu) {
+            libc::CPU_SET(other, &mut cpus);
+        }
+        libc::sched_setaffinity(0, std::mem::size_of_val(&cpus), &cpus);
+    }
+}
+
+fn new_enter_leave_busy() -> Row {
+    let Plug { guest, region, place } = new_plug(BUSY_REGIONS);
+    let stop = Arc::new(AtomicBool::new(false));
+    // SAFETY: no arguments.
+    let cpu = unsafe { libc::sched_getcpu() };
+    let thread = thread::spawn({
+        let (memory, stop) = (guest.memory().clone(), stop.clone());
+        move || {
+            leave_cpu(cpu);
+            while !stop.load(Ordering::Relaxed) {
+                insert_remove(&memory, &region, &place);
+            }
+        }
+    });
+    // Goes first: the writer has a handle on the guest's memory.
+    let writer = Writer { stop, thread: Some(thread) };
+    let state = (writer, guest);
+    Box::new(move |count| all(count, || enter_leave(state.1.memory(), count)))
+}
+
+fn new_insert_remove(regions: usize) -> Row {
+    let plug = new_plug(regions);
+    Box::new(move |count| {
+        let took = all(count, || {
+            for _ in 0..count {
+                insert_remove(plug.guest.memory(), &plug.region, &plug.place);
+            }
+        });
+        assert_eq!(plug.guest.memory().memory().num_regions(), regions);
+        took
+    })
+}
+
+pub fn row(parts: &[&str]) -> Option<Row> {
+    match *parts {
+        ["enter_leave"] => Some(new_enter_leave()),
+        ["enter_leave_busy"] => Some(new_enter_leave_busy()),
+        ["insert_remove", regions] => Some(new_insert_remove(regions_of(regions)?)),
+        _ => None,
+    }
+}
