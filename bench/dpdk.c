@@ -240,7 +240,7 @@ static void list(void)
 
 static void time_row(struct row *row, const char *name)
 {
-	if (strcmp(row->name, name) != 0) {
+	if (row->count == 0 || strcmp(row->name, name) != 0) {
 		const char *wrong;
 
 		row_fini(row);

@@ -35,11 +35,10 @@ rust_minor() {
 
 # Sets rustc and cargo to the newer of the system's and the one in the path.
 find_rust() {
-	rustc= cargo= newest=0
+	rustc='' cargo='' newest=0
 	for folder in /usr/bin "$(dirname "$(command -v rustc || echo /usr/bin/rustc)")"; do
-		[ -x "$folder/rustc" ] && [ -x "$folder/cargo" ] || continue
 		minor=$(rust_minor "$folder/rustc")
-		if [ "${minor:-0}" -gt "$newest" ]; then
+		if [ -x "$folder/cargo" ] && [ "${minor:-0}" -gt "$newest" ]; then
 			rustc=$folder/rustc cargo=$folder/cargo newest=$minor
 		fi
 	done

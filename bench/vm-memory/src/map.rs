@@ -123,11 +123,10 @@ impl<B: Bitmap + Send + Sync + 'static> Guest<B> {
 
 pub fn new_region<B: Bitmap>(area: &Area, place: &Place, log: B) -> GuestRegionMmap<B> {
     // SAFETY: the area outlives the region: see Guest.
-    let builder = unsafe { MmapRegionBuilder::new_with_bitmap(place.bytes as usize, log).with_raw_mmap_pointer(area.at(place.offset)) };
-    let mapping: MmapRegion<B> = builder
-        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-        .build()
-        .unwrap_or_else(|error| failed(error));
+    let builder =
+        unsafe { MmapRegionBuilder::new_with_bitmap(place.bytes as usize, log).with_raw_mmap_pointer(area.at(place.offset)) };
+    let mapping: MmapRegion<B> =
+        builder.with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE).build().unwrap_or_else(|error| failed(error));
     GuestRegionMmap::new(mapping, GuestAddress(place.first)).unwrap_or_else(|error| failed(error))
 }
 

@@ -121,9 +121,7 @@ fn lay_out(guest: &Guest<()>, places: &[Place], apart: bool) {
     let snapshot = guest.memory().memory();
     let mut random = Random::new();
     let write = |index: u64, descriptor: Descriptor| {
-        snapshot
-            .write_obj(descriptor, GuestAddress(DESCRIPTORS + 16 * index))
-            .unwrap_or_else(|error| failed(error))
+        snapshot.write_obj(descriptor, GuestAddress(DESCRIPTORS + 16 * index)).unwrap_or_else(|error| failed(error))
     };
     let chains = QUEUE / 3;
     for chain in 0..chains {
@@ -144,13 +142,9 @@ fn lay_out(guest: &Guest<()>, places: &[Place], apart: bool) {
     }
     for slot in 0..QUEUE {
         let head = 3 * ((random.next() >> 32) % chains) as u16;
-        snapshot
-            .write_obj(head.to_le(), GuestAddress(AVAILABLE + 4 + 2 * slot))
-            .unwrap_or_else(|error| failed(error));
+        snapshot.write_obj(head.to_le(), GuestAddress(AVAILABLE + 4 + 2 * slot)).unwrap_or_else(|error| failed(error));
     }
-    snapshot
-        .write_obj((QUEUE as u16).to_le(), GuestAddress(AVAILABLE + 2))
-        .unwrap_or_else(|error| failed(error));
+    snapshot.write_obj((QUEUE as u16).to_le(), GuestAddress(AVAILABLE + 2)).unwrap_or_else(|error| failed(error));
 }
 
 fn new_chain<const COPY: bool>(regions: usize, apart: bool) -> Row {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use vm_memory::{GuestAddressSpace, GuestAddress, GuestMemory, GuestMemoryAtomic, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemory, GuestMemoryAtomic, GuestRegionMmap};
 
 use crate::map::{self, Guest, Memory, Place, PAGE};
 use crate::{all, curve, failed, keep, regions_of, Row};
