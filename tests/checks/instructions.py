@@ -12,6 +12,7 @@ The counts are those of one compiler, one C library and one kind of processor; a
 
 usage: instructions.py ROOT PROGRAM OPTIMIZATION COMPILER... [--record]
 
+OPTIMIZATION: the level, and further arguments of the compiler that the build was given, as one word.
 PROGRAM is tests/counts.c, built against the shared library; "none" where valgrind's headers are missing. --record writes the file.
 """
 import json
