@@ -33,6 +33,7 @@
 #ifndef GUESTMEM_ACCESS_H
 #define GUESTMEM_ACCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -202,6 +203,16 @@ struct gm_span {
 	uint64_t bytes;
 };
 
+/* Whether bytes from an offset on are all in the near region. No sum, so nothing wraps; zero bytes are not. */
+GM_INLINE bool gmi_is_near(const struct gm_view *view, uint64_t offset, uint64_t bytes)
+{
+	return offset < view->near_bytes && bytes - 1 < view->near_bytes - offset && view->slot;
+}
+
+GM_CHECKED int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
+			struct gm_span *ret_span);
+void gmi_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
+
 /**
  * gm_span - the piece of a range that begins at @at
  * @bytes: how much is wanted, at least 1 (else -EINVAL)
@@ -212,8 +223,19 @@ struct gm_span {
  * the pages count as clean.
  * -GM_EUNMAPPED: there is no pointer to this memory; use gm_read() and gm_write() on a buffer of your own.
  */
-GM_CHECKED int gm_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
-		       struct gm_span *ret_span);
+GM_CHECKED GM_INLINE int gm_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
+				 struct gm_span *ret_span)
+{
+	uint64_t offset = at.value - view->near_first;
+
+	if (GM_LIKELY(gmi_is_near(view, offset, bytes) && access != 0 && (access & ~view->near_access) == 0)) {
+		ret_span->first = at;
+		ret_span->hva = view->near_hva + offset;
+		ret_span->bytes = bytes;
+		return 0;
+	}
+	return gmi_span(view, at, bytes, access, ret_span);
+}
 
 /**
  * gm_iovecs - all pieces of a range, for readv(2), io_uring and the like
@@ -230,7 +252,15 @@ GM_CHECKED int gm_iovecs(struct gm_view *view, struct gm_gpa at, uint64_t bytes,
  * Give back what was written through spans or iovecs of this section: marks it dirty. Any part of the range where no region
  * with a dirty log stands is left out.
  */
-void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
+GM_INLINE void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes)
+{
+	uint64_t offset = at.value - view->near_first;
+
+	if (GM_UNLIKELY(!gmi_is_near(view, offset, bytes)))
+		gmi_written(view, at, bytes);
+	else if (view->near_dirty)
+		gm_dirty_mark((struct gm_dirty *)(uintptr_t)view->near_dirty, gm_offset(offset), bytes);
+}
 
 /*
  * Streams: between a file descriptor and guest memory, without a buffer in between (where the memory is mapped).

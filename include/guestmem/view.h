@@ -41,8 +41,10 @@ struct gm_map;
 /*
  * The fields are private. They are here so that a view can live in the caller's storage and its hot path be inlined.
  *
- * The hot span is all of one mapped region, the one used last. hot_room is the count of offsets at which an object of up to 8
- * bytes fits, and 0 outside a section: so a single compare refuses what is out of bounds and what is out of its section.
+ * Two regions are remembered, so that a ring and a buffer in different regions do not push each other out. The hot one is that of
+ * the last object that was not in it. hot_room is the count of offsets at which an object of up to 8 bytes fits, and 0 outside a
+ * section: so a single compare refuses what is out of bounds and what is out of its section. The near one is that of the
+ * last copy, span or list of iovecs that was in neither; it counts while slot is set.
  */
 struct gm_view {
 	uint64_t hot_first;                     /* guest physical address of the hot region */
@@ -59,7 +61,12 @@ struct gm_view {
 	struct gm_view *next, *previous; /* of the same space; its mutex */
 	struct gm_pin *pins;             /* pins_lock */
 	uint32_t pins_lock;
-	uint32_t kinds; /* regions of these kinds are reached */
+	uint64_t near_first;
+	uint64_t near_bytes; /* 0: none */
+	unsigned char *near_hva;
+	const struct gmi_dirty_head *near_dirty;
+	uint32_t near_access; /* GM_READ, GM_WRITE */
+	uint32_t kinds;       /* regions of these kinds are reached */
 	uint64_t owner;
 	uint32_t owned;
 	uint32_t flags;

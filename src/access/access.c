@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Bytes: check, read, write, fill, and their variants that do as much as there is. What lies inside the view's hot region is
+ * Bytes: check, read, write, fill, and their variants that do as much as there is. What lies inside the view's hot or near region is
  * done at once; the rest is a walk. No state but the view's.
  */
 #include "access/access.h"
@@ -18,12 +18,13 @@ static int64_t some(int r, uint64_t done)
 GMI_PUBLIC int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access)
 {
 	struct gmi_walk walk;
+	struct gmi_spot spot;
 
 	if (access == 0 || (access & ~(GM_READ | GM_WRITE)) != 0)
 		return -EINVAL;
 	if (bytes == 0)
 		return 0;
-	if (gmi_is_hot(view, at.value, bytes) && ((access & GM_WRITE) == 0 || view->hot_writable))
+	if (gmi_at_hand(view, at.value, bytes, access, &spot))
 		return 0;
 	return gmi_walk_begin(&walk, view, at.value, bytes, access);
 }
@@ -89,6 +90,8 @@ static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t 
 	if (bytes == 0)
 		return 0;
 	r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
+	if (GM_LIKELY(r == 0 && walk.kept == 1 && walk.pieces[0].bytes == bytes))
+		return gmi_piece_read(&walk.pieces[0], data);
 	return r ? r : read_walk(&walk, data, &done);
 }
 
@@ -101,6 +104,8 @@ static __attribute__((noinline)) int write_slowly(struct gm_view *view, uint64_t
 	if (bytes == 0)
 		return 0;
 	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	if (GM_LIKELY(r == 0 && walk.kept == 1 && walk.pieces[0].bytes == bytes))
+		return gmi_piece_write(&walk.pieces[0], data);
 	return r ? r : write_walk(&walk, data, &done);
 }
 
@@ -113,35 +118,41 @@ static __attribute__((noinline)) int fill_slowly(struct gm_view *view, uint64_t 
 	if (bytes == 0)
 		return 0;
 	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	if (GM_LIKELY(r == 0 && walk.kept == 1 && walk.pieces[0].bytes == bytes))
+		return gmi_piece_fill(&walk.pieces[0], byte);
 	return r ? r : fill_walk(&walk, byte, &done);
 }
 
 GMI_PUBLIC int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)
 {
-	if (gmi_is_hot(view, at.value, bytes))
-		return gmi_bytes_read(data, gmi_hot_hva(view, at.value), bytes);
+	struct gmi_spot spot;
+
+	if (GM_LIKELY(gmi_at_hand(view, at.value, bytes, GM_READ, &spot)))
+		return gmi_bytes_read(data, spot.hva, bytes);
 	return read_slowly(view, at.value, data, bytes);
 }
 
 GMI_PUBLIC int gm_write(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes)
 {
+	struct gmi_spot spot;
 	int r;
 
-	if (!gmi_is_hot(view, at.value, bytes) || !view->hot_writable)
+	if (GM_UNLIKELY(!gmi_at_hand(view, at.value, bytes, GM_WRITE, &spot)))
 		return write_slowly(view, at.value, data, bytes);
-	r = gmi_bytes_write(gmi_hot_hva(view, at.value), data, bytes);
-	gmi_mark_hot(view, at.value, bytes);
+	r = gmi_bytes_write(spot.hva, data, bytes);
+	gmi_mark_spot(&spot, bytes);
 	return r;
 }
 
 GMI_PUBLIC int gm_fill(struct gm_view *view, struct gm_gpa at, unsigned char byte, uint64_t bytes)
 {
+	struct gmi_spot spot;
 	int r;
 
-	if (!gmi_is_hot(view, at.value, bytes) || !view->hot_writable)
+	if (GM_UNLIKELY(!gmi_at_hand(view, at.value, bytes, GM_WRITE, &spot)))
 		return fill_slowly(view, at.value, byte, bytes);
-	r = gmi_bytes_fill(gmi_hot_hva(view, at.value), byte, bytes);
-	gmi_mark_hot(view, at.value, bytes);
+	r = gmi_bytes_fill(spot.hva, byte, bytes);
+	gmi_mark_spot(&spot, bytes);
 	return r;
 }
 

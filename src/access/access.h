@@ -18,10 +18,75 @@ struct gmi_piece {
 	unsigned char *hva; /* NULL: by callbacks */
 };
 
+/* Bytes that all lie in the hot or in the near region, found without a search. */
+struct gmi_spot {
+	unsigned char *hva;
+	const struct gmi_dirty_head *dirty; /* or NULL */
+	uint64_t offset;                    /* in the log */
+};
+
 /*
- * The first piece of [at, at + bytes), bytes at least 1 and not wrapping, if it may be accessed so. Makes its region the hot
+ * The first piece of [at, at + bytes), bytes at least 1 and not wrapping, if it may be accessed so. Makes its region the near
  * one when it can be. Return: 0; -GM_EHOLE, -GM_ENOTRAM, -GM_EACCESS, -GM_EREENTRY, -EINVAL outside a section.
  */
 int gmi_view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, struct gmi_piece *ret_piece);
+
+/* Why a region can't be accessed so; 0 when it can. For regions that gmi_region_piece() knows no quick answer for. */
+int gmi_view_admits(const struct gm_view *view, const struct gm_region *region, unsigned access);
+
+/*
+ * The same when the region with the highest first address <= @at, or NULL, is known already; the near region stays as it is.
+ */
+static GMI_ALWAYS_INLINE int gmi_region_piece(const struct gm_view *view, struct gm_region *region, uint64_t at,
+					      uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
+{
+	uint64_t offset, left;
+	unsigned kinds;
+	int r;
+
+	if (GM_UNLIKELY(region == NULL || at > region->range.last.value))
+		return -GM_EHOLE;
+	kinds = view->kinds;
+	if (access & GM_READ)
+		kinds &= region->readable;
+	if (access & GM_WRITE)
+		kinds &= region->writable;
+	if (GM_UNLIKELY(kinds == 0)) {
+		r = gmi_view_admits(view, region, access);
+		if (r < 0)
+			return r;
+	}
+	offset = at - region->range.first.value;
+	/* left is one less than what the region has from here on, which may be 2^64. */
+	left = region->range.last.value - at;
+	ret_piece->region = region;
+	ret_piece->offset = offset;
+	ret_piece->bytes = bytes - 1 <= left ? bytes : left + 1;
+	ret_piece->hva = region->hva != NULL ? region->hva + offset : NULL;
+	return 0;
+}
+
+/* Makes a region that is mapped here, and may be read by this view, the hot one. */
+static inline void gmi_view_heat(struct gm_view *view, const struct gm_region *region)
+{
+	view->room = region->room;
+	view->hot_room = region->room;
+	view->hot_first = region->range.first.value;
+	view->hot_hva = region->hva;
+	view->hot_writable = region->writable;
+	view->hot_dirty = (const struct gmi_dirty_head *)region->dirty;
+}
+
+/* Makes a region that this view may access the near one, if nothing else is to be asked whenever it is accessed. */
+static inline void gmi_view_approach(struct gm_view *view, const struct gm_region *region)
+{
+	if (region->room == 0)
+		return;
+	view->near_first = region->range.first.value;
+	view->near_bytes = gm_region_bytes(region);
+	view->near_hva = region->hva;
+	view->near_dirty = (const struct gmi_dirty_head *)region->dirty;
+	view->near_access = region->prot;
+}
 
 #endif

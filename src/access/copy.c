@@ -143,12 +143,14 @@ static __attribute__((noinline)) int copy_slowly(struct gm_view *view, struct gm
 
 GMI_PUBLIC int gm_copy(struct gm_view *view, struct gm_gpa to, struct gm_gpa from, uint64_t bytes)
 {
+	struct gmi_spot target, source;
 	int r;
 
-	if (!gmi_is_hot(view, from.value, bytes) || !gmi_is_hot(view, to.value, bytes) || !view->hot_writable)
+	if (!gmi_at_hand(view, from.value, bytes, GM_READ, &source) ||
+	    !gmi_at_hand(view, to.value, bytes, GM_WRITE, &target))
 		return copy_slowly(view, to, from, bytes);
-	r = gmi_bytes_move(gmi_hot_hva(view, to.value), gmi_hot_hva(view, from.value), bytes);
-	gmi_mark_hot(view, to.value, bytes);
+	r = gmi_bytes_move(target.hva, source.hva, bytes);
+	gmi_mark_spot(&target, bytes);
 	return r;
 }
 

@@ -18,10 +18,11 @@ static int mapped_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsig
 			uint64_t *ret_bytes)
 {
 	struct gmi_piece piece;
+	struct gmi_spot spot;
 	int r;
 
-	if (gmi_is_hot(view, at, bytes) && ((access & GM_WRITE) == 0 || view->hot_writable)) {
-		*ret_hva = gmi_hot_hva(view, at);
+	if (gmi_at_hand(view, at, bytes, access, &spot)) {
+		*ret_hva = spot.hva;
 		*ret_bytes = bytes;
 		return 0;
 	}
@@ -35,8 +36,8 @@ static int mapped_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsig
 	return 0;
 }
 
-GMI_PUBLIC int gm_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
-		       struct gm_span *ret_span)
+GMI_PUBLIC int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
+			struct gm_span *ret_span)
 {
 	unsigned char *hva;
 	int r;
@@ -98,7 +99,7 @@ GMI_PUBLIC int gm_iovecs(struct gm_view *view, struct gm_gpa at, uint64_t bytes,
 	return 0;
 }
 
-GMI_PUBLIC void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes)
+GMI_PUBLIC void gmi_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes)
 {
 	if (view->slot != NULL)
 		gmi_mark_range(view->slot, at.value, bytes);

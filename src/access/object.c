@@ -34,19 +34,48 @@ static int load_copy(struct gm_view *view, struct gm_gpa at, unsigned bytes, int
 	return 0;
 }
 
-GMI_PUBLIC int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw)
+/* What is not one access of mapped memory that the view may read, or is not found at once. */
+static __attribute__((noinline)) int load_slowly(struct gm_view *view, uint64_t at, unsigned bytes, int order,
+						 void *ret_raw)
 {
 	struct gmi_piece piece;
 	int r;
 
-	if ((at.value & (bytes - 1)) != 0)
-		return load_copy(view, at, bytes, order, ret_raw);
-	r = gmi_view_piece(view, at.value, bytes, GM_READ, &piece);
+	if ((at & (bytes - 1)) != 0)
+		return load_copy(view, gm_gpa(at), bytes, order, ret_raw);
+	r = gmi_view_piece(view, at, bytes, GM_READ, &piece);
 	if (r)
 		return r;
-	if (GM_LIKELY(piece.hva != NULL && piece.bytes == bytes))
+	if (piece.hva != NULL && piece.bytes == bytes)
 		return gmi_bytes_load(piece.hva, bytes, order, ret_raw);
-	return load_copy(view, at, bytes, order, ret_raw);
+	return load_copy(view, gm_gpa(at), bytes, order, ret_raw);
+}
+
+static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw,
+				  gmi_seek_fn *seek)
+{
+	const struct gm_map *map = view->slot;
+	const struct gm_region *region = GM_LIKELY(map != NULL) ? gmi_floor_by(map->root, at, seek) : NULL;
+	uint64_t offset;
+
+	if (GM_UNLIKELY(region == NULL || (at & (bytes - 1)) != 0))
+		return load_slowly(view, at, bytes, order, ret_raw);
+	offset = at - region->range.first.value;
+	if (GM_UNLIKELY(offset >= region->room || (region->readable & view->kinds) == 0))
+		return load_slowly(view, at, bytes, order, ret_raw);
+	gmi_view_heat(view, region);
+	return gmi_bytes_load(region->hva + offset, bytes, order, ret_raw);
+}
+
+static GMI_WIDE int load_widely(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw)
+{
+	return load(view, at, bytes, order, ret_raw, gmi_seek_widely);
+}
+
+GMI_PUBLIC int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw)
+{
+	return GMI_HAS_WIDE() ? load_widely(view, at.value, bytes, order, ret_raw)
+			      : load(view, at.value, bytes, order, ret_raw, gmi_seek_plainly);
 }
 
 static int store_copy(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw)
@@ -60,19 +89,52 @@ static int store_copy(struct gm_view *view, struct gm_gpa at, unsigned bytes, in
 	return r;
 }
 
-GMI_PUBLIC int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw)
+static __attribute__((noinline)) int store_slowly(struct gm_view *view, uint64_t at, unsigned bytes, int order,
+						  const void *raw)
 {
 	struct gmi_piece piece;
 	int r;
 
-	if ((at.value & (bytes - 1)) != 0)
-		return store_copy(view, at, bytes, order, raw);
-	r = gmi_view_piece(view, at.value, bytes, GM_WRITE, &piece);
+	if ((at & (bytes - 1)) != 0)
+		return store_copy(view, gm_gpa(at), bytes, order, raw);
+	r = gmi_view_piece(view, at, bytes, GM_WRITE, &piece);
 	if (r)
 		return r;
-	if (GM_UNLIKELY(piece.hva == NULL || piece.bytes != bytes))
-		return store_copy(view, at, bytes, order, raw);
+	if (piece.hva == NULL || piece.bytes != bytes)
+		return store_copy(view, gm_gpa(at), bytes, order, raw);
 	r = gmi_bytes_store(piece.hva, bytes, order, raw);
 	gmi_mark(piece.region->dirty, piece.offset, bytes);
 	return r;
+}
+
+static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw,
+				   gmi_seek_fn *seek)
+{
+	const struct gm_map *map = view->slot;
+	const struct gm_region *region = GM_LIKELY(map != NULL) ? gmi_floor_by(map->root, at, seek) : NULL;
+	uint64_t offset;
+	int r;
+
+	if (GM_UNLIKELY(region == NULL || (at & (bytes - 1)) != 0))
+		return store_slowly(view, at, bytes, order, raw);
+	offset = at - region->range.first.value;
+	/* The hot region may be read. */
+	if (GM_UNLIKELY(offset >= region->room || (region->readable & region->writable & view->kinds) == 0))
+		return store_slowly(view, at, bytes, order, raw);
+	gmi_view_heat(view, region);
+	r = gmi_bytes_store(region->hva + offset, bytes, order, raw);
+	if (view->hot_dirty != NULL)
+		gmi_dirty_mark_at(view->hot_dirty, offset);
+	return r;
+}
+
+static GMI_WIDE int store_widely(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw)
+{
+	return store(view, at, bytes, order, raw, gmi_seek_widely);
+}
+
+GMI_PUBLIC int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw)
+{
+	return GMI_HAS_WIDE() ? store_widely(view, at.value, bytes, order, raw)
+			      : store(view, at.value, bytes, order, raw, gmi_seek_plainly);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Views: opening and closing, what happens when a section finds a new map, and the one place where an address becomes a
- * region for a consumer: gmi_view_piece(). Entering and leaving are inlined, in <guestmem/view.h>.
+ * Views: opening and closing, what happens when a section finds a new map, and whether a view may
+ * access a region: gmi_view_admits(). Entering and leaving are inlined, in <guestmem/view.h>.
  *
  * A view belongs to one thread. Others only look at its hazard slot (the space's writer), and at its list of pins, under
  * pins_lock (who unpins elsewhere, and who asks for holders).
@@ -89,23 +89,10 @@ GMI_PUBLIC void gmi_view_moved(struct gm_view *view, const struct gm_map *map)
 	view->room = 0;
 	view->hot_dirty = NULL;
 	view->hot_writable = 0;
+	view->near_bytes = 0;
 }
 
-static void make_hot(struct gm_view *view, const struct gm_region *region)
-{
-	uint64_t bytes = gm_region_bytes(region);
-
-	/* Mapped regions are whole pages, so 8 bytes always fit into one. See struct gm_view for what room counts. */
-	view->room = bytes - 7;
-	view->hot_room = view->room;
-	view->hot_first = region->range.first.value;
-	view->hot_hva = region->hva;
-	view->hot_writable = (region->prot & GM_WRITE) != 0;
-	view->hot_dirty = (const struct gmi_dirty_head *)region->dirty;
-}
-
-/* Whether the view may reach the region at all, and so. */
-static int admit(const struct gm_view *view, const struct gm_region *region, unsigned access)
+int gmi_view_admits(const struct gm_view *view, const struct gm_region *region, unsigned access)
 {
 	if ((view->kinds & GM_KIND_BIT(region->kind)) == 0)
 		return -GM_ENOTRAM;
@@ -126,29 +113,30 @@ static int admit(const struct gm_view *view, const struct gm_region *region, uns
 	return 0;
 }
 
-int gmi_view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
+static GMI_ALWAYS_INLINE int view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+					struct gmi_piece *ret_piece, gmi_seek_fn *seek)
 {
-	struct gm_region *region;
-	uint64_t left;
+	const struct gm_map *map = view->slot;
 	int r;
 
-	if (view->slot == NULL)
+	if (map == NULL)
 		return -EINVAL;
-	region = gmi_map_region(view->slot, at);
-	if (region == NULL)
-		return -GM_EHOLE;
-	r = admit(view, region, access);
-	if (r < 0)
-		return r;
-	left = region->range.last.value - at;
-	ret_piece->region = region;
-	ret_piece->offset = at - region->range.first.value;
-	/* left is one less than what the region has from here on, which may be 2^64. */
-	ret_piece->bytes = bytes - 1 <= left ? bytes : left + 1;
-	ret_piece->hva = region->hva != NULL ? region->hva + ret_piece->offset : NULL;
-	if (region->hva != NULL && (region->prot & GM_READ))
-		make_hot(view, region);
-	return 0;
+	r = gmi_region_piece(view, gmi_floor_by(map->root, at, seek), at, bytes, access, ret_piece);
+	if (GM_LIKELY(r == 0))
+		gmi_view_approach(view, ret_piece->region);
+	return r;
+}
+
+static GMI_WIDE int view_piece_widely(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+				      struct gmi_piece *ret_piece)
+{
+	return view_piece(view, at, bytes, access, ret_piece, gmi_seek_widely);
+}
+
+int gmi_view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
+{
+	return GMI_HAS_WIDE() ? view_piece_widely(view, at, bytes, access, ret_piece)
+			      : view_piece(view, at, bytes, access, ret_piece, gmi_seek_plainly);
 }
 
 GMI_PUBLIC int gm_view_pin(struct gm_view *view, struct gm_pin *pin)

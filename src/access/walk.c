@@ -7,24 +7,86 @@
 #include "access/bytes.h"
 #include "base/base.h"
 
-/* Looks at the pieces of walk->left bytes until one can't be accessed. *@ret_found: the bytes before it. */
-static int look(struct gmi_walk *walk, uint64_t *ret_found)
+/* gmi_region_piece() of the region before a place, and whether its callbacks may be called from here. */
+static GMI_ALWAYS_INLINE int place_piece(const struct gm_view *view, struct gmi_place place, uint64_t at,
+					 uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
 {
-	struct gmi_piece spare, *piece;
-	uint64_t found = 0;
-	int r = 0;
+	struct gm_region *region = place.rank > 0 ? place.leaf->slot[place.rank - 1] : NULL;
+	int r;
 
-	while (found < walk->left) {
-		piece = walk->kept < GMI_WALK_KEPT ? &walk->pieces[walk->kept] : &spare;
-		r = gmi_walk_piece(walk->view, walk->at + found, walk->left - found, walk->access, piece);
+	/* A region behind the address wraps here. */
+	if (region != NULL && at - region->range.first.value > region->range.last.value - region->range.first.value)
+		return -GM_EHOLE;
+	r = gmi_region_piece(view, region, at, bytes, access, ret_piece);
+	if (r == 0 && GM_UNLIKELY(ret_piece->hva == NULL))
+		r = gmi_call_check(region);
+	return r;
+}
+
+/* Once for each leaf. */
+static __attribute__((noinline)) struct gmi_place seek_next_leaf(const struct gm_map *map, uint64_t at)
+{
+	return gmi_seek_plainly(map->root, at);
+}
+
+/*
+ * The piece at @at, one behind the region before *place, which moves behind the next: that is the next entry of the leaf, if there
+ * is one.
+ */
+static inline int next_piece(const struct gmi_walk *walk, uint64_t at, uint64_t bytes, struct gmi_place *place,
+			     struct gmi_piece *ret_piece)
+{
+	if (GM_LIKELY(place->rank < place->leaf->count))
+		place->rank++;
+	else
+		*place = seek_next_leaf(walk->view->slot, at);
+	return place_piece(walk->view, *place, at, bytes, walk->access, ret_piece);
+}
+
+/* Looks at the pieces of walk->left bytes until one can't be accessed. *@ret_found: the bytes before it. */
+static GMI_ALWAYS_INLINE int look_by(struct gmi_walk *walk, uint64_t *ret_found, gmi_seek_fn *seek)
+{
+	struct gmi_piece spare, *piece = &walk->pieces[0];
+	const struct gm_map *map = walk->view->slot;
+	struct gmi_place place;
+	uint64_t found;
+	int r;
+
+	*ret_found = 0;
+	if (map == NULL)
+		return -EINVAL;
+	if (map->root == NULL)
+		return -GM_EHOLE;
+	walk->place = place = seek(map->root, walk->at);
+	r = place_piece(walk->view, place, walk->at, walk->left, walk->access, piece);
+	if (r)
+		return r;
+	gmi_view_approach(walk->view, piece->region);
+	walk->kept = 1;
+	for (found = piece->bytes; found < walk->left; found += piece->bytes) {
+		bool keep = walk->kept < GMI_WALK_KEPT;
+
+		piece = keep ? &walk->pieces[walk->kept] : &spare;
+		r = next_piece(walk, walk->at + found, walk->left - found, &place, piece);
 		if (r)
 			break;
-		if (piece != &spare)
+		if (keep) {
 			walk->kept++;
-		found += piece->bytes;
+			walk->place = place;
+		}
 	}
 	*ret_found = found;
 	return r;
+}
+
+static GMI_WIDE int look_widely(struct gmi_walk *walk, uint64_t *ret_found)
+{
+	return look_by(walk, ret_found, gmi_seek_widely);
+}
+
+static int look(struct gmi_walk *walk, uint64_t *ret_found)
+{
+	return GMI_HAS_WIDE() ? look_widely(walk, ret_found) : look_by(walk, ret_found, gmi_seek_plainly);
 }
 
 static void start(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access)
@@ -69,7 +131,7 @@ int gmi_walk_next(struct gmi_walk *walk, struct gmi_piece *ret_piece)
 	if (walk->next < walk->kept) {
 		*ret_piece = walk->pieces[walk->next++];
 	} else {
-		int r = gmi_walk_piece(walk->view, walk->at, walk->left, walk->access, ret_piece);
+		int r = next_piece(walk, walk->at, walk->left, &walk->place, ret_piece);
 
 		if (r)
 			return r;
@@ -94,13 +156,11 @@ void gmi_mark(struct gm_dirty *dirty, uint64_t offset, uint64_t bytes)
 void gmi_mark_range(const struct gm_map *map, uint64_t at, uint64_t bytes)
 {
 	uint64_t last = at + (gmi_clip(at, bytes) - 1);
-	struct gm_region *region;
+	const struct gm_region *region;
 
 	if (bytes == 0)
 		return;
-	region = gmi_map_region(map, at);
-	if (region == NULL)
-		region = gmi_tree_above(map->root, at);
+	region = gm_map_find_next(map, gm_gpa(at));
 	while (region != NULL && region->range.first.value <= last) {
 		uint64_t first = GMI_MAX(at, region->range.first.value);
 		uint64_t until = GMI_MIN(last, region->range.last.value);

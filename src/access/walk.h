@@ -28,7 +28,8 @@ struct gmi_walk {
 	uint64_t left; /* bytes */
 	unsigned access;
 	unsigned kept;
-	unsigned next; /* of the kept */
+	unsigned next;          /* of the kept */
+	struct gmi_place place; /* behind the region of the last kept piece */
 	struct gmi_piece pieces[GMI_WALK_KEPT];
 };
 
@@ -72,29 +73,31 @@ int gmi_piece_read(const struct gmi_piece *piece, void *data);
 int gmi_piece_write(const struct gmi_piece *piece, const void *data);
 int gmi_piece_fill(const struct gmi_piece *piece, unsigned char byte);
 
-/* Whether all of a range is mapped here, and in the hot region, which may be read. */
-static inline bool gmi_is_hot(const struct gm_view *view, uint64_t at, uint64_t bytes)
+/* Whether all of a range is in the hot region, or all in the near one, and may be accessed so; and where. Never for no bytes. */
+static inline bool gmi_at_hand(const struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+			       struct gmi_spot *ret_spot)
 {
 	uint64_t offset = at - view->hot_first;
 
-	/*
-	 * hot_room is 7 less than the region's size. Neither sum nor difference can wrap; bytes - 1 does for no bytes, which go the
-	 * slow way: they may come with no buffer, and the C library's copies must not be given that.
-	 */
-	return GM_LIKELY(offset < view->hot_room && bytes - 1 < view->hot_room + 7 - offset);
+	/* hot_room is 7 less than the region's size. Neither sum nor difference can wrap; bytes - 1 does for no bytes. */
+	if (offset < view->hot_room && bytes - 1 < view->hot_room + 7 - offset &&
+	    ((access & GM_WRITE) == 0 || view->hot_writable)) {
+		*ret_spot = (struct gmi_spot){ view->hot_hva + offset, view->hot_dirty, offset };
+		return true;
+	}
+	offset = at - view->near_first;
+	if (gmi_is_near(view, offset, bytes) && (access & ~view->near_access) == 0) {
+		*ret_spot = (struct gmi_spot){ view->near_hva + offset, view->near_dirty, offset };
+		return true;
+	}
+	return false;
 }
 
-/* Where an address of the hot region is mapped. */
-static inline unsigned char *gmi_hot_hva(const struct gm_view *view, uint64_t at)
+/* Marks what was written there. */
+static inline void gmi_mark_spot(const struct gmi_spot *spot, uint64_t bytes)
 {
-	return view->hot_hva + (at - view->hot_first);
-}
-
-/* Marks what was written to the hot region. */
-static inline void gmi_mark_hot(const struct gm_view *view, uint64_t at, uint64_t bytes)
-{
-	if (view->hot_dirty != NULL)
-		gmi_mark((struct gm_dirty *)(uintptr_t)view->hot_dirty, at - view->hot_first, bytes);
+	if (spot->dirty != NULL)
+		gmi_mark((struct gm_dirty *)(uintptr_t)spot->dirty, spot->offset, bytes);
 }
 
 #endif

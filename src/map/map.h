@@ -11,6 +11,7 @@
 #include <guestmem/map.h>
 #include <guestmem/view.h>
 
+#include "map/search.h"
 #include "map/tree.h"
 
 struct gmi_holder;
@@ -75,10 +76,11 @@ int gmi_memory_new(unsigned kinds, const struct gm_map *const *current, const st
 		   struct gmi_domain *domain, void *owner, void (*owner_unref)(void *owner),
 		   struct gm_memory **ret_memory);
 
-/* The region that holds @address, or NULL: what every access that misses the hot span begins with. */
-static inline struct gm_region *gmi_map_region(const struct gm_map *map, uint64_t address)
+/* The region that holds @address, or NULL. See search.h for @seek. */
+static GMI_ALWAYS_INLINE struct gm_region *gmi_map_region_by(const struct gm_map *map, uint64_t address,
+							     gmi_seek_fn *seek)
 {
-	struct gm_region *region = gmi_tree_floor(map->root, address);
+	struct gm_region *region = gmi_floor_by(map->root, address, seek);
 
 	return region != NULL && address <= region->range.last.value ? region : NULL;
 }

@@ -17,14 +17,20 @@ GMI_PUBLIC size_t gm_map_count(const struct gm_map *map)
 	return map->count;
 }
 
+static GMI_WIDE const struct gm_region *find_widely(const struct gm_map *map, uint64_t address)
+{
+	return gmi_map_region_by(map, address, gmi_seek_widely);
+}
+
 GMI_PUBLIC const struct gm_region *gm_map_find(const struct gm_map *map, struct gm_gpa address)
 {
-	return gmi_map_region(map, address.value);
+	return GMI_HAS_WIDE() ? find_widely(map, address.value)
+			      : gmi_map_region_by(map, address.value, gmi_seek_plainly);
 }
 
 GMI_PUBLIC const struct gm_region *gm_map_find_next(const struct gm_map *map, struct gm_gpa address)
 {
-	const struct gm_region *region = gmi_map_region(map, address.value);
+	const struct gm_region *region = gm_map_find(map, address);
 
 	return region != NULL ? region : gmi_tree_above(map->root, address.value);
 }

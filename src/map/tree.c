@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * The persistent B+tree: see tree.h. Start reading at gmi_builder_insert() and gmi_tree_floor(). A builder owns the nodes of
+ * The persistent B+tree: see tree.h. Start reading at gmi_builder_insert(); the search for an address is in search.h. A builder owns the nodes of
  * its generation and may change them in place; any other node is copied by own() before it is changed.
  */
 #include "map/tree.h"
 
 #include <string.h>
 
+#include "map/search.h"
 #include "sys/memory.h"
 
 /* A node with fewer entries is merged with a neighbour where both fit into MERGED entries: room for inserts to come. */
@@ -20,11 +21,12 @@ void gmi_builder_begin(struct gmi_builder *builder, uint64_t generation, struct 
 
 static struct gmi_node *make(struct gmi_builder *builder, unsigned height)
 {
-	struct gmi_node *node = gmi_alloc(sizeof(*node));
+	struct gmi_node *node = gmi_alloc_line(sizeof(*node));
 
 	if (node == NULL)
 		return NULL;
 	node->born = builder->generation;
+	memset(node->first, 0xff, sizeof(node->first));
 	node->height = height;
 	node->made_next = builder->made;
 	builder->made = node;
@@ -54,25 +56,11 @@ static struct gmi_node *own(struct gmi_builder *builder, struct gmi_node *node)
 	if (copy == NULL)
 		return NULL;
 	copy->count = node->count;
-	memcpy(copy->first, node->first, node->count * sizeof(node->first[0]));
-	memcpy(copy->slot, node->slot, node->count * sizeof(node->slot[0]));
+	/* All of them: copies of a known size are short. */
+	memcpy(copy->first, node->first, sizeof(node->first));
+	memcpy(copy->slot, node->slot, sizeof(node->slot));
 	drop(builder, node);
 	return copy;
-}
-
-/* How many entries have first <= address. Compiles to conditional moves: the branches of a search can't be predicted. */
-static unsigned rank(const struct gmi_node *node, uint64_t address)
-{
-	const uint64_t *base = node->first;
-	unsigned left = node->count;
-
-	while (left > 1) {
-		unsigned half = left / 2;
-
-		base = base[half] <= address ? base + half : base;
-		left -= half;
-	}
-	return (unsigned)(base - node->first) + (*base <= address);
 }
 
 static void put(struct gmi_node *node, unsigned index, uint64_t first, void *slot)
@@ -93,6 +81,7 @@ static void take(struct gmi_node *node, unsigned index)
 	memmove(&node->first[index], &node->first[index + 1], behind * sizeof(node->first[0]));
 	memmove(&node->slot[index], &node->slot[index + 1], behind * sizeof(node->slot[0]));
 	node->count--;
+	node->first[node->count] = UINT64_MAX;
 }
 
 /* Moves the entries from @from on to the end of @to, which has room. */
@@ -104,6 +93,7 @@ static void move_tail(struct gmi_node *to, struct gmi_node *node, unsigned from)
 	memcpy(&to->slot[to->count], &node->slot[from], moved * sizeof(node->slot[0]));
 	to->count += moved;
 	node->count = from;
+	memset(&node->first[from], 0xff, moved * sizeof(node->first[0]));
 }
 
 /*
@@ -143,7 +133,7 @@ static int insert_below(struct gmi_builder *builder, struct gmi_node **node, str
 	if (mine == NULL)
 		return -ENOMEM;
 	*node = mine;
-	index = rank(mine, first);
+	index = gmi_rank(mine, first);
 	if (mine->height == 0)
 		return put_or_split(builder, mine, index, first, region, ret_right);
 	index = index > 0 ? index - 1 : 0;
@@ -216,7 +206,7 @@ static int remove_below(struct gmi_builder *builder, struct gmi_node **node, uin
 	if (mine == NULL)
 		return -ENOMEM;
 	*node = mine;
-	index = rank(mine, first) - 1;
+	index = gmi_rank(mine, first) - 1;
 	if (mine->height == 0) {
 		take(mine, index);
 		return 0;
@@ -293,21 +283,23 @@ void gmi_tree_free(struct gmi_node *root)
 	gmi_free(root);
 }
 
+static GMI_WIDE struct gm_region *floor_widely(const struct gmi_node *root, uint64_t address)
+{
+	return gmi_floor_by(root, address, gmi_seek_widely);
+}
+
 struct gm_region *gmi_tree_floor(const struct gmi_node *root, uint64_t address)
 {
-	const struct gmi_node *node = root;
-	unsigned index;
+	return GMI_HAS_WIDE() ? floor_widely(root, address) : gmi_floor_by(root, address, gmi_seek_plainly);
+}
 
-	if (node == NULL)
-		return NULL;
-	for (;;) {
-		index = rank(node, address);
-		if (index == 0)
-			return NULL;
-		if (node->height == 0)
-			return node->slot[index - 1];
-		node = node->slot[index - 1];
-	}
+struct gmi_place gmi_tree_seek_last(const struct gmi_node *root)
+{
+	const struct gmi_node *node = root;
+
+	while (node->height > 0)
+		node = node->slot[node->count - 1];
+	return (struct gmi_place){ node, node->count };
 }
 
 struct gm_region *gmi_tree_above(const struct gmi_node *root, uint64_t address)
@@ -318,12 +310,12 @@ struct gm_region *gmi_tree_above(const struct gmi_node *root, uint64_t address)
 	if (node == NULL)
 		return NULL;
 	for (; node->height > 0; node = node->slot[index]) {
-		index = rank(node, address);
+		index = gmi_rank(node, address);
 		if (index < node->count)
 			behind = node->slot[index];
 		index = index > 0 ? index - 1 : 0;
 	}
-	index = rank(node, address);
+	index = gmi_rank(node, address);
 	if (index < node->count)
 		return node->slot[index];
 	for (; behind != NULL && behind->height > 0; behind = behind->slot[0])
@@ -339,6 +331,10 @@ static int64_t check(const struct gmi_node *node, const struct gm_region **previ
 
 	if (node->count == 0 || node->count > GMI_NODE_SLOTS)
 		return -1;
+	for (i = node->count; i < GMI_NODE_SLOTS; i++) {
+		if (node->first[i] != UINT64_MAX)
+			return -1;
+	}
 	for (i = 0; i < node->count; i++) {
 		if (node->height > 0) {
 			const struct gmi_node *child = node->slot[i];

@@ -7,8 +7,9 @@
  * replaced it (died), and the space knows which maps are still there. So sharing costs nothing, neither when a path is
  * copied nor when a map goes.
  *
- * Invariants: a node has 1 to GMI_NODE_SLOTS entries; first[i] is the first address of the lowest region below slot[i];
- * all leaves are at height 0; the tree of an empty map is NULL.
+ * Invariants: a node has 1 to GMI_NODE_SLOTS entries; first[i] is the first address of the lowest region below slot[i], and
+ * UINT64_MAX behind the last entry, so that a search need not know how many there are; all leaves are at height 0; the
+ * tree of an empty map is NULL.
  */
 #ifndef GMI_TREE_H
 #define GMI_TREE_H
@@ -22,15 +23,21 @@
 #define GMI_NODE_SLOTS 32
 
 struct gmi_node {
+	uint64_t first[GMI_NODE_SLOTS];
+	void *slot[GMI_NODE_SLOTS];
+	uint16_t count;
+	uint16_t height;            /* 0: slots are regions; else nodes */
+	uint16_t dropped;           /* made and dropped again by the same builder */
 	uint64_t born;              /* generation of the first map that has it */
 	uint64_t died;              /* generation of the first map that has it no more */
 	struct gmi_node *made_next; /* of the builder, until published */
 	struct gmi_node *dead_next; /* of the builder's superseded nodes, then of a map's dead nodes */
-	uint16_t count;
-	uint16_t height;  /* 0: slots are regions; else nodes */
-	uint16_t dropped; /* made and dropped again by the same builder */
-	uint64_t first[GMI_NODE_SLOTS];
-	void *slot[GMI_NODE_SLOTS];
+};
+
+/* A place in a tree: behind @rank entries of @leaf. */
+struct gmi_place {
+	const struct gmi_node *leaf;
+	uint64_t rank;
 };
 
 /* A tree in the making. Plain data of one thread. */
@@ -60,6 +67,9 @@ void gmi_tree_free(struct gmi_node *root);
 struct gm_region *gmi_tree_floor(const struct gmi_node *root, uint64_t address);
 /* The region with the lowest first address > address; NULL when there is none. */
 struct gm_region *gmi_tree_above(const struct gmi_node *root, uint64_t address);
+
+/* The place behind all regions. */
+struct gmi_place gmi_tree_seek_last(const struct gmi_node *root);
 
 /* Walks all invariants. For tests and assertions. */
 bool gmi_tree_is_sound(const struct gmi_node *root, size_t count);

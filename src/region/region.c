@@ -58,6 +58,12 @@ static void show_mapping(struct gm_region *region)
 	const struct gmi_mapping *mapping = region->mapping;
 
 	region->hva = mapping->hva;
+	if (region->kind != GM_DEVICE) {
+		/* Mapped regions are whole pages, so 8 bytes fit into each. */
+		region->room = gm_region_bytes(region) - 7;
+		region->readable = region->prot & GM_READ ? (uint8_t)GM_KIND_BIT(region->kind) : 0;
+		region->writable = region->prot & GM_WRITE ? (uint8_t)GM_KIND_BIT(region->kind) : 0;
+	}
 	region->file_known = mapping->file_known;
 	region->file_device = mapping->file_device;
 	region->file_inode = mapping->file_inode;
@@ -99,7 +105,7 @@ GMI_PUBLIC int gm_region_new(const struct gm_region_opts *caller_opts, struct gm
 	r = gmi_region_check(&opts, error);
 	if (r != 0)
 		return r;
-	region = gmi_alloc(sizeof(*region));
+	region = gmi_alloc_line(sizeof(*region));
 	if (region == NULL)
 		return gmi_region_error(&opts, error, -ENOMEM, "no memory for its description");
 	describe(region, &opts);

@@ -26,13 +26,17 @@ struct gm_region {
 	struct gm_range range;
 	unsigned char *hva; /* NULL: not mapped here */
 	struct gm_dirty *dirty;
-	struct gm_region_io io; /* read == NULL and write == NULL: no callbacks */
-	void *opaque;
+	/* Offsets at which 8 bytes fit, and the kind's GM_KIND_BIT() where its bytes may be read, and written, with nothing else to
+	 * ask; 0 where they are not mapped, or are registers. */
+	uint64_t room;
+	uint8_t readable, writable;
 	uint8_t kind;   /* enum gm_kind */
 	uint8_t source; /* enum gm_source */
 	uint16_t prot;
 	uint32_t flags;
 
+	struct gm_region_io io; /* read == NULL and write == NULL: no callbacks */
+	void *opaque;
 	uint32_t references; /* atomic */
 	char name[GM_NAME_MAX];
 	uint64_t tag;

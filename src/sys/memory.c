@@ -12,6 +12,16 @@ void *gmi_alloc(size_t size)
 	return GMI_FAULT() ? NULL : calloc(1, size);
 }
 
+void *gmi_alloc_line(size_t size)
+{
+	void *memory;
+
+	/* No processor that we run on has longer lines than this, or suffers from shorter ones. */
+	if (GMI_FAULT() || posix_memalign(&memory, 64, size) != 0)
+		return NULL;
+	return memset(memory, 0, size);
+}
+
 void *gmi_alloc_array(size_t count, size_t size)
 {
 	return GMI_FAULT() ? NULL : calloc(count ? count : 1, size);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 """Takes out one guard of the library at a time and expects the tests to fail.
 
-    mutants.py SOURCE_TREE [--list] [--keep-going] [WORD ...]
+    mutants.py SOURCE_TREE [--list] [--check] [WORD ...]
 
 Each mutant is one replacement in one file and the tests that have to notice (under AddressSanitizer); WORDs choose those whose name has one of them.
 The tree is copied, configured once, and rebuilt for each mutant. A test notices by failing, by crashing, or by running into
@@ -27,14 +27,29 @@ MUTANTS = [
      "if (GM_LIKELY((view->hot_room || offset) && (at.value & (bits / 8 - 1)) == 0))", ["object", "access_model"]),
     ("bounds: inlined store is of a writable region", "include/guestmem/access.h",
      "offset < view->hot_room && view->hot_writable &&", "offset < view->hot_room &&", ["object", "access_model"]),
-    ("bounds: room leaves no place for the last bytes", "src/access/view.c",
-     "view->room = bytes - 7;", "view->room = bytes + 1;", ["object", "access_model"]),
+    ("bounds: room leaves no place for the last bytes", "src/region/region.c",
+     "region->room = gm_region_bytes(region) - 7;", "region->room = gm_region_bytes(region) + 1;",
+     ["object", "access_model"]),
+    ("bounds: inlined span, its beginning", "include/guestmem/access.h", "return offset < view->near_bytes && bytes - 1 <",
+     "return view->near_bytes && bytes - 1 <", ["iovec", "access_model"]),
+    ("bounds: inlined span, its end", "include/guestmem/access.h", "bytes - 1 < view->near_bytes - offset", "bytes",
+     ["iovec", "access_model"]),
+    ("bounds: inlined span is of a section", "include/guestmem/access.h", "view->near_bytes - offset && view->slot;",
+     "view->near_bytes - offset;", ["iovec", "view", "access"]),
     ("bounds: range that wraps", "src/access/walk.c",
      "if (bytes - 1 > UINT64_MAX - at)", "if (0)", ["access"]),
-    ("bounds: piece is clipped to its region", "src/access/view.c",
+    ("bounds: piece is clipped to its region", "src/access/access.h",
      "bytes - 1 <= left ? bytes : left + 1", "bytes", ["access", "access_model"]),
-    ("bounds: address behind the last of a region", "src/map/map.h",
-     "region != NULL && address <= region->range.last.value ? region : NULL", "region", ["map", "access"]),
+    ("bounds: question behind the last of a region", "src/map/map.h",
+     "region != NULL && address <= region->range.last.value ? region : NULL", "region", ["map"]),
+    ("bounds: access behind the last of a region", "src/access/access.h",
+     "region == NULL || at > region->range.last.value", "region == NULL", ["access", "access_model"]),
+    ("bounds: object behind the last of a region", "src/access/object.c",
+     "offset >= region->room || (region->readable & view->kinds) == 0", "(region->readable & view->kinds) == 0",
+     ["object", "access_model"]),
+    ("bounds: gap between the regions of a range", "src/access/walk.c",
+     "if (region != NULL && at - region->range.first.value >", "if (0 && at - region->range.first.value >",
+     ["access", "access_model"]),
     ("bounds: all is checked before anything is done", "src/access/walk.c",
      "return look(walk, &found);", "return (void)look, (void)found, 0;", ["access"]),
     ("bounds: range of a region wraps", "include/guestmem/address.h",
@@ -44,6 +59,16 @@ MUTANTS = [
     # Permissions
     ("permission: protection", "src/access/view.c", "if ((access & ~region->prot) != 0)", "if (0)",
      ["access", "access_model"]),
+    ("permission: write", "src/access/access.h", "if (access & GM_WRITE)\n\t\tkinds &= region->writable;", "",
+     ["access", "access_model"]),
+    ("permission: object that is missed", "src/access/object.c",
+     "offset >= region->room || (region->readable & view->kinds) == 0", "offset >= region->room",
+     ["object", "access_model"]),
+    ("permission: object that is missed, stored", "src/access/object.c",
+     "(region->readable & region->writable & view->kinds)", "(region->readable & view->kinds)",
+     ["object", "access_model"]),
+    ("permission: inlined span", "include/guestmem/access.h", "access != 0 && (access & ~view->near_access) == 0",
+     "access != 0", ["iovec", "access_model"]),
     ("permission: kinds", "src/access/view.c", "if ((view->kinds & GM_KIND_BIT(region->kind)) == 0)", "if (0)",
      ["access", "access_model"]),
     ("permission: dispatch asked for", "src/access/view.c", "if ((view->flags & GM_VIEW_DISPATCH) == 0)", "if (0)",
@@ -52,6 +77,10 @@ MUTANTS = [
      "if (0)", ["dispatch"]),
     # Dirty marks
     ("dirty: inlined store", "include/guestmem/access.h", "if (view->hot_dirty)", "if (0)", ["object", "access_model"]),
+    ("dirty: inlined report of what was written", "include/guestmem/access.h", "else if (view->near_dirty)",
+     "else if (0)", ["iovec", "access_model", "dirty"]),
+    ("dirty: store that is missed", "src/access/object.c", "if (view->hot_dirty != NULL)", "if (0)",
+     ["object", "access_model"]),
     ("dirty: write", "src/access/walk.c", """		r = gmi_call_write(piece, data);
 	/* After a failure too: nobody knows how much of it was done, and a page too many is better than one too few. */
 	gmi_mark(piece->region->dirty, piece->offset, piece->bytes);""", """		r = gmi_call_write(piece, data);""",
@@ -81,12 +110,14 @@ MUTANTS = [
     ("readers: what a view caches is of its map", "include/guestmem/view.h",
      "->generation == view->generation))", "->generation == view->generation || view->generation))",
      ["space_threads"]),
+    ("readers: the near region is of their map", "src/access/view.c", "\tview->near_bytes = 0;\n", "",
+     ["space", "view", "space_threads"]),
     ("readers: regions go to the older map that has them", "src/space/reclaim.c",
      "if (map->older != NULL && region->born <= map->older->head.generation) {", "if (0) {",
      ["space", "space_model"]),
     ("readers: nodes go to the older map that has them", "src/space/reclaim.c",
      "if (map->older != NULL && node->born <= map->older->head.generation) {", "if (0) {", ["space_model"]),
-    ("readers: wait waits", "src/space/reclaim.c", "if (!pending)\n\t\t\treturn 0;", "return 0;",
+    ("readers: wait waits", "src/space/reclaim.c", "if (!pending && __atomic_load_n(&space->releasing, __ATOMIC_ACQUIRE) == 0)", "if (1)",
      ["space", "space_threads"]),
     ("readers: wait for no writer", "src/access/view.c", "view->generation = map->head.generation;",
      """(void)gmi_domain_lock(view->memory->domain);
@@ -114,7 +145,7 @@ MUTANTS = [
      ["space", "space_model"]),
     ("update: layout", "src/space/commit.c", "return space->has_layout ?", "return 0 ?", ["space"]),
     ("update: a region stands in one space", "src/space/commit.c",
-     "if (__atomic_load_n(&region->space, __ATOMIC_ACQUIRE) != space || region->died != 0)", "if (0)", ["space"]),
+     "if (gmi_tree_floor(staging->builder.root, region->range.first.value) != region)", "if (0)", ["space"]),
 ]
 
 
@@ -163,16 +194,32 @@ def try_mutant(tree, build, mutant):
         path.write_text(original)
 
 
+def check(source, mutants):
+    missing = 0
+    for name, file, old, _, tests in mutants:
+        count = (source / file).read_text().count(old)
+        if count != 1:
+            print(f"{name}: {count} places instead of one in {file}")
+        absent = [test for test in tests if not (source / "tests" / f"test_{test}.c").exists()]
+        if absent:
+            print(f"{name}: no such tests: {' '.join(absent)}")
+        missing += count != 1 or bool(absent)
+    return 1 if missing else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source")
     parser.add_argument("words", nargs="*", help="only mutants whose name has one of these")
     parser.add_argument("--list", action="store_true", help="name the mutants and stop")
+    parser.add_argument("--check", action="store_true", help="only see that each has its place, and its tests are there")
     options = parser.parse_args()
     chosen = [m for m in MUTANTS if not options.words or any(word in m[0] for word in options.words)]
     if options.list:
         print("\n".join(m[0] for m in chosen))
         return 0
+    if options.check:
+        return check(pathlib.Path(options.source), chosen)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="guestmem-mutants-") as scratch:
         tree, build = pathlib.Path(scratch) / "tree", pathlib.Path(scratch) / "build"
