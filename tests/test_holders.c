@@ -101,11 +101,53 @@ static void only_regions_of_the_space_have_holders(void **state)
 	gm_space_unref(space);
 }
 
+static int change(struct gm_space *space, struct gm_region *removed, struct gm_region *inserted)
+{
+	struct gm_update *update = gm_update_begin(space);
+
+	if (removed != NULL)
+		(void)gm_update_remove(update, removed);
+	(void)gm_update_insert(update, inserted);
+	return gm_update_commit(update, NULL);
+}
+
+/* An update that failed has not taken out anything: readers of later maps still hold what it was to remove. */
+static void a_removal_that_failed_did_not_happen(void **state)
+{
+	struct gm_region *region = test_bare("a", GM_RESERVED, 0, PAGE),
+			 *last = test_bare("b", GM_RESERVED, PAGE, PAGE);
+	struct gm_region *overlapping = test_bare("c", GM_RESERVED, PAGE, PAGE);
+	struct gm_space *space = new_space(region);
+	struct visits visits = { 0 };
+	struct gm_memory *memory;
+	struct gm_view view;
+
+	(void)state;
+	assert_int_equal(gm_space_memory(space, GM_ONLY_RAM, &memory), 0);
+	assert_int_equal(gm_view_init(&view, memory, "view", 0), 0);
+	assert_int_equal(change(space, NULL, last), 0);
+	assert_int_equal(change(space, region, overlapping), -EEXIST);
+	gm_region_unref(overlapping);
+	overlapping = test_bare("d", GM_RESERVED, 2 * PAGE, PAGE);
+	assert_int_equal(change(space, NULL, overlapping), 0);
+	gm_view_enter(&view);
+	assert_int_equal(gm_space_holders(space, region, visit, &visits), 1);
+	assert_int_equal(visits.reads, 1);
+	gm_view_leave(&view);
+	assert_int_equal(gm_view_fini(&view), 0);
+	gm_memory_unref(memory);
+	gm_region_unref(region);
+	gm_region_unref(last);
+	gm_region_unref(overlapping);
+	gm_space_unref(space);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_visitor_may_unpin),
 		cmocka_unit_test(names_do_not_pile_up),
+		cmocka_unit_test(a_removal_that_failed_did_not_happen),
 		cmocka_unit_test(only_regions_of_the_space_have_holders),
 	};
 

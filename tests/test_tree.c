@@ -24,7 +24,7 @@ static void free_chain(struct gmi_node *node)
 
 	for (; node != NULL; node = next) {
 		next = node->dead_next;
-		gmi_free(node);
+		gmi_free_line(node);
 	}
 }
 

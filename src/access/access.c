@@ -80,47 +80,60 @@ static int fill_walk(struct gmi_walk *walk, unsigned char byte, uint64_t *ret_do
 	return r;
 }
 
-/* Not inlined, so that the hot path of the caller does not make room for a walk. */
-static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t at, void *data, size_t bytes)
+/* Most ranges lie in one region. Return: 1 and the piece; 0 when it takes a walk, or nothing; or the code. */
+static int one_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
 {
-	struct gmi_walk walk;
-	uint64_t done;
 	int r;
 
 	if (bytes == 0)
 		return 0;
-	r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
-	if (GM_LIKELY(r == 0 && walk.kept == 1 && walk.pieces[0].bytes == bytes))
-		return gmi_piece_read(&walk.pieces[0], data);
-	return r ? r : read_walk(&walk, data, &done);
+	if (bytes - 1 > UINT64_MAX - at)
+		return -GM_EWRAP;
+	r = gmi_walk_piece(view, at, bytes, access, ret_piece);
+	return r ? r : ret_piece->bytes == bytes;
+}
+
+/* Not inlined, so that the hot path of the caller does not make room for a walk. */
+static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t at, void *data, size_t bytes)
+{
+	struct gmi_piece piece;
+	struct gmi_walk walk;
+	uint64_t done;
+	int r = one_piece(view, at, bytes, GM_READ, &piece);
+
+	if (GM_LIKELY(r > 0))
+		return gmi_piece_read(&piece, data);
+	if (r == 0 && bytes != 0)
+		r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
+	return r || bytes == 0 ? r : read_walk(&walk, data, &done);
 }
 
 static __attribute__((noinline)) int write_slowly(struct gm_view *view, uint64_t at, const void *data, size_t bytes)
 {
+	struct gmi_piece piece;
 	struct gmi_walk walk;
 	uint64_t done;
-	int r;
+	int r = one_piece(view, at, bytes, GM_WRITE, &piece);
 
-	if (bytes == 0)
-		return 0;
-	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
-	if (GM_LIKELY(r == 0 && walk.kept == 1 && walk.pieces[0].bytes == bytes))
-		return gmi_piece_write(&walk.pieces[0], data);
-	return r ? r : write_walk(&walk, data, &done);
+	if (GM_LIKELY(r > 0))
+		return gmi_piece_write(&piece, data);
+	if (r == 0 && bytes != 0)
+		r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	return r || bytes == 0 ? r : write_walk(&walk, data, &done);
 }
 
 static __attribute__((noinline)) int fill_slowly(struct gm_view *view, uint64_t at, unsigned char byte, uint64_t bytes)
 {
+	struct gmi_piece piece;
 	struct gmi_walk walk;
 	uint64_t done;
-	int r;
+	int r = one_piece(view, at, bytes, GM_WRITE, &piece);
 
-	if (bytes == 0)
-		return 0;
-	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
-	if (GM_LIKELY(r == 0 && walk.kept == 1 && walk.pieces[0].bytes == bytes))
-		return gmi_piece_fill(&walk.pieces[0], byte);
-	return r ? r : fill_walk(&walk, byte, &done);
+	if (GM_LIKELY(r > 0))
+		return gmi_piece_fill(&piece, byte);
+	if (r == 0 && bytes != 0)
+		r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	return r || bytes == 0 ? r : fill_walk(&walk, byte, &done);
 }
 
 GMI_PUBLIC int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)

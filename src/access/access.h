@@ -77,11 +77,16 @@ static inline void gmi_view_heat(struct gm_view *view, const struct gm_region *r
 	view->hot_dirty = (const struct gmi_dirty_head *)region->dirty;
 }
 
-/* Makes a region that this view may access the near one, if nothing else is to be asked whenever it is accessed. */
+/*
+ * Makes a region that this view may access the near one, if nothing else is to be asked whenever it is accessed; and the hot
+ * one while there is none.
+ */
 static inline void gmi_view_approach(struct gm_view *view, const struct gm_region *region)
 {
 	if (region->room == 0)
 		return;
+	if (GM_UNLIKELY(view->room == 0) && region->readable != 0)
+		gmi_view_heat(view, region);
 	view->near_first = region->range.first.value;
 	view->near_bytes = gm_region_bytes(region);
 	view->near_hva = region->hva;

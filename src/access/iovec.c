@@ -36,23 +36,58 @@ static int mapped_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsig
 	return 0;
 }
 
-GMI_PUBLIC int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
-			struct gm_span *ret_span)
+static __attribute__((noinline)) int span_slowly(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+						 struct gm_span *ret_span)
 {
 	unsigned char *hva;
 	int r;
 
 	if (bytes == 0 || !is_access(access))
 		return -EINVAL;
-	if (bytes - 1 > UINT64_MAX - at.value)
+	if (bytes - 1 > UINT64_MAX - at)
 		return -GM_EWRAP;
-	r = mapped_piece(view, at.value, bytes, access, &hva, &bytes);
+	r = mapped_piece(view, at, bytes, access, &hva, &bytes);
 	if (r)
 		return r;
-	ret_span->first = at;
-	ret_span->hva = hva;
-	ret_span->bytes = bytes;
+	*ret_span = (struct gm_span){ gm_gpa(at), hva, bytes };
 	return 0;
+}
+
+/* What lies wholly in a region that may be accessed so with nothing else to ask. */
+static GMI_ALWAYS_INLINE int span(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+				  struct gm_span *ret_span, gmi_seek_fn *seek)
+{
+	const struct gm_map *map = view->slot;
+	const struct gm_region *region = GM_LIKELY(map != NULL) ? gmi_floor_by(map->root, at, seek) : NULL;
+
+	/* An access that is none is none of a region's either. What is mapped has no 2^64 bytes, so bytes - 1 only wraps for none. */
+	if (GM_UNLIKELY(region == NULL || at > region->range.last.value || bytes - 1 > region->range.last.value - at ||
+			access == 0 || (access & ~region->prot) != 0 ||
+			((region->readable | region->writable) & view->kinds) == 0))
+		return span_slowly(view, at, bytes, access, ret_span);
+	gmi_view_approach(view, region);
+	*ret_span = (struct gm_span){ gm_gpa(at), region->hva + (at - region->range.first.value), bytes };
+	return 0;
+}
+
+static GMI_WIDE int span_widely(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+				struct gm_span *ret_span)
+{
+	return span(view, at, bytes, access, ret_span, gmi_seek_widely);
+}
+
+GMI_PUBLIC int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
+			struct gm_span *ret_span)
+{
+	/* Of two that alternate, one is in the hot region. */
+	struct gmi_spot spot;
+
+	if (access != 0 && (access & ~(GM_READ | GM_WRITE)) == 0 && gmi_at_hand(view, at.value, bytes, access, &spot)) {
+		*ret_span = (struct gm_span){ at, spot.hva, bytes };
+		return 0;
+	}
+	return GMI_HAS_WIDE() ? span_widely(view, at.value, bytes, access, ret_span)
+			      : span(view, at.value, bytes, access, ret_span, gmi_seek_plainly);
 }
 
 bool gmi_iovec_add(struct iovec *iovecs, size_t iovecs_max, size_t *count, unsigned char *hva, size_t bytes)

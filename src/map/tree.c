@@ -19,6 +19,7 @@ void gmi_builder_begin(struct gmi_builder *builder, uint64_t generation, struct 
 	*builder = (struct gmi_builder){ .generation = generation, .root = root, .count = count };
 }
 
+/* Its entries are the caller's to fill in. */
 static struct gmi_node *make(struct gmi_builder *builder, unsigned height)
 {
 	struct gmi_node *node = gmi_alloc_line(sizeof(*node));
@@ -26,10 +27,19 @@ static struct gmi_node *make(struct gmi_builder *builder, unsigned height)
 	if (node == NULL)
 		return NULL;
 	node->born = builder->generation;
-	memset(node->first, 0xff, sizeof(node->first));
 	node->height = height;
 	node->made_next = builder->made;
 	builder->made = node;
+	return node;
+}
+
+/* One without entries. */
+static struct gmi_node *make_empty(struct gmi_builder *builder, unsigned height)
+{
+	struct gmi_node *node = make(builder, height);
+
+	if (node != NULL)
+		memset(node->first, 0xff, sizeof(node->first));
 	return node;
 }
 
@@ -110,7 +120,7 @@ static int put_or_split(struct gmi_builder *builder, struct gmi_node *node, unsi
 		put(node, index, first, slot);
 		return 0;
 	}
-	right = make(builder, node->height);
+	right = make_empty(builder, node->height);
 	if (right == NULL)
 		return -ENOMEM;
 	move_tail(right, node, cut);
@@ -152,7 +162,7 @@ int gmi_builder_insert(struct gmi_builder *builder, struct gm_region *region)
 	int r;
 
 	if (builder->root == NULL) {
-		builder->root = make(builder, 0);
+		builder->root = make_empty(builder, 0);
 		if (builder->root == NULL)
 			return -ENOMEM;
 		put(builder->root, 0, region->range.first.value, region);
@@ -165,7 +175,7 @@ int gmi_builder_insert(struct gmi_builder *builder, struct gm_region *region)
 	builder->count++;
 	if (right == NULL)
 		return 0;
-	root = make(builder, builder->root->height + 1);
+	root = make_empty(builder, builder->root->height + 1);
 	if (root == NULL)
 		return -ENOMEM;
 	put(root, 0, builder->root->first[0], builder->root);
@@ -254,7 +264,7 @@ static void free_made(struct gmi_builder *builder, bool all)
 		next = node->made_next;
 		node->made_next = NULL;
 		if (all || node->dropped)
-			gmi_free(node);
+			gmi_free_line(node);
 	}
 	builder->made = NULL;
 }
@@ -280,7 +290,7 @@ void gmi_tree_free(struct gmi_node *root)
 		return;
 	for (i = 0; root->height > 0 && i < root->count; i++)
 		gmi_tree_free(root->slot[i]);
-	gmi_free(root);
+	gmi_free_line(root);
 }
 
 static GMI_WIDE struct gm_region *floor_widely(const struct gmi_node *root, uint64_t address)

@@ -20,7 +20,7 @@ static void destroy(struct gm_region *region)
 	if (region->release != NULL)
 		region->release(region->opaque, NULL, gm_region_bytes(region));
 	gmi_free(region->nodes);
-	gmi_free(region);
+	gmi_free_line(region);
 }
 
 static void describe(struct gm_region *region, const struct gm_region_opts *opts)

@@ -59,7 +59,7 @@ static void pass_on_nodes(struct gm_map *map)
 			node->dead_next = map->older->dead_nodes;
 			map->older->dead_nodes = node;
 		} else {
-			gmi_free(node);
+			gmi_free_line(node);
 		}
 	}
 }

@@ -7,8 +7,9 @@
 
 /* Zeroed; NULL without memory or when count * size passes SIZE_MAX. Freed with gmi_free(), which accepts NULL. */
 void *gmi_alloc(size_t size);
-/* The same, at the beginning of a cache line. */
+/* The same, at the beginning of a cache line. Freed with gmi_free_line(), which accepts NULL. */
 void *gmi_alloc_line(size_t size);
+void gmi_free_line(void *memory);
 void *gmi_alloc_array(size_t count, size_t size);
 /* Grows an array to @count elements; the new part is not zeroed. NULL: the old one is as it was. */
 void *gmi_realloc_array(void *array, size_t count, size_t size);

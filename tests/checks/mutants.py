@@ -131,7 +131,7 @@ MUTANTS = [
      "region->died = 0;\n\t\tjoin_indexes(staging->space, region);", "region->died = 0;", ["space", "space_model"]),
     ("rollback: staged removals live on", "src/space/commit.c",
      "region->died = 0;\n\t\tjoin_indexes(staging->space, region);", "join_indexes(staging->space, region);",
-     ["space", "space_model"]),
+     ["holders"]),
     ("rollback: nodes are freed", "src/map/tree.c", "free_made(builder, true);", "", ["tree"]),
     ("rollback: listeners before the refusal abort", "src/space/commit.c", "while (i-- > 0) {", "while (0) {",
      ["listener"]),
