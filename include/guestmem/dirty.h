@@ -2,8 +2,8 @@
 /*
  * Dirty logs: which pages were written since they were last collected. One bit per page, and a summary bit per 512
  * of those (one cache line), so that collecting costs what is dirty and not what exists, and a log of 1 TiB in 4 KiB
- * pages takes 32 MiB and 64 KiB of address space, backed only where it was touched. Several readers collect from one
- * log, each seeing every write.
+ * pages takes 32 MiB and 64 KiB, backed only where it was touched (of address space, twice that). Several readers collect
+ * from one log, each seeing every write.
  *
  * What a collect promises: it reports every page that was marked by a call that had returned before the collect
  * began; and data written before such a mark, or before a mark that the collect's clearing raced with, is seen by loads after
@@ -136,23 +136,36 @@ struct gmi_dirty_head {
 	uint64_t pages;      /* limit of page numbers; grows only */
 	uint32_t page_shift; /* log2 of the page size */
 	uint32_t fence; /* no membarrier here: a mark is always a locked operation, which orders the data before it */
+	/*
+	 * A collector clears by plain stores, which may overwrite bits. Of the last time it began to: a number above
+	 * GMI_DIRTY_WINDOW_BITS, below it which summary word's pages; and the same of the last time it ended. Where the inlined
+	 * path is closed (fence) they differ for ever.
+	 */
+	uint64_t clearing;
+	uint64_t cleared;
 };
 
 #define GMI_DIRTY_PAGES_PER_SUMMARY 512
 #define GMI_DIRTY_SUMMARY_SHIFT     9
+#define GMI_DIRTY_WINDOW_BITS       17
 
 void gmi_dirty_mark_page(const struct gmi_dirty_head *head, uint64_t page);
 
 /* Whether a mark of this page, which is inside the log, may return at once. */
 GM_INLINE bool gmi_dirty_is_set(const struct gmi_dirty_head *head, uint64_t page)
 {
-	uint64_t group = page >> GMI_DIRTY_SUMMARY_SHIFT;
+	uint64_t group = page >> GMI_DIRTY_SUMMARY_SHIFT, cleared;
 
 	/* The data was written before: keep the compiler from looking first. For the processor, the collector's membarrier does. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	/* Plain loads on most machines. Pairs with the clearing in a collect, which goes the other way: summary, then words. */
+	/*
+	 * Plain loads on most machines. The two in the middle pair with the clearing in a collect, which goes the other way: summary,
+	 * then words. The outer two say that nothing was being cleared meanwhile: a bit that is about to be overwritten is none.
+	 */
+	cleared = __atomic_load_n(&head->cleared, __ATOMIC_ACQUIRE);
 	return (__atomic_load_n(&head->words[page / 64], __ATOMIC_SEQ_CST) >> (page % 64) & 1) &&
-	       (__atomic_load_n(&head->summary[group / 64], __ATOMIC_SEQ_CST) >> (group % 64) & 1) && !head->fence;
+	       (__atomic_load_n(&head->summary[group / 64], __ATOMIC_SEQ_CST) >> (group % 64) & 1) &&
+	       __atomic_load_n(&head->clearing, __ATOMIC_SEQ_CST) == cleared;
 }
 
 /* Marks the one page at @offset, which is inside the log. */

@@ -13,20 +13,26 @@
 #define RESERVE_MIN (64 * 1024)
 #define CACHE_LINE  64
 
-static int bits_init(struct gmi_dirty_bits *bits, uint64_t pages)
+/* @second, or NULL, is a second one in the same memory, which goes with the first. */
+static int bits_init(struct gmi_dirty_bits *bits, struct gmi_dirty_bits *second, uint64_t pages)
 {
 	uint64_t groups = (pages - 1) / GMI_DIRTY_PAGES_PER_SUMMARY + 1;
 	size_t words_size = groups * GMI_DIRTY_GROUP_WORDS * sizeof(uint64_t);
 	size_t summary_size = ((groups - 1) / 64 + 1) * sizeof(uint64_t);
+	size_t one_size = (words_size + summary_size + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
 	uintptr_t start;
 
-	bits->size = words_size + summary_size + CACHE_LINE - 1;
+	bits->size = (second != NULL ? 2 : 1) * one_size + CACHE_LINE - 1;
 	bits->memory = bits->size >= RESERVE_MIN ? gmi_reserve_pages(bits->size) : gmi_alloc(bits->size);
 	if (bits->memory == NULL)
 		return -ENOMEM;
 	start = ((uintptr_t)bits->memory + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1);
 	bits->words = (uint64_t *)start;
 	bits->summary = (uint64_t *)(start + words_size);
+	if (second != NULL) {
+		second->words = (uint64_t *)(start + one_size);
+		second->summary = (uint64_t *)(start + one_size + words_size);
+	}
 	return 0;
 }
 
@@ -62,7 +68,7 @@ GMI_PUBLIC int gm_dirty_new(uint64_t bytes, uint64_t bytes_max, uint64_t page_by
 	dirty = gmi_alloc(sizeof(*dirty));
 	if (dirty == NULL)
 		return -ENOMEM;
-	if (bits_init(&dirty->primary, pages_of(bytes_max, page_shift)) != 0) {
+	if (bits_init(&dirty->primary, &dirty->late, pages_of(bytes_max, page_shift)) != 0) {
 		gmi_free(dirty);
 		return -ENOMEM;
 	}
@@ -75,6 +81,8 @@ GMI_PUBLIC int gm_dirty_new(uint64_t bytes, uint64_t bytes_max, uint64_t page_by
 	dirty->head.page_shift = page_shift;
 	dirty->head.page_mask = page_bytes - 1;
 	dirty->head.fence = !gmi_membarrier_init();
+	if (dirty->head.fence)
+		dirty->head.cleared = UINT64_MAX;
 	*ret_dirty = dirty;
 	return 0;
 }
@@ -140,7 +148,7 @@ GMI_PUBLIC int gm_dirty_reader_new(struct gm_dirty *dirty, struct gm_dirty_reade
 
 	if (reader == NULL)
 		return -ENOMEM;
-	if (bits_init(&reader->pending, pages_of(dirty->bytes_max, dirty->head.page_shift)) != 0) {
+	if (bits_init(&reader->pending, NULL, pages_of(dirty->bytes_max, dirty->head.page_shift)) != 0) {
 		gmi_free(reader);
 		return -ENOMEM;
 	}

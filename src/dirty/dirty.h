@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Inside of a dirty log. dirty.c makes logs and readers, mark.c sets bits, merge.c sets those of foreign bitmaps, collect.c
- * takes them. Start reading in mark.c: its opening states the guarantees that all four files keep.
+ * Inside of a dirty log. dirty.c makes logs and readers, mark.c sets bits, merge.c sets those of foreign bitmaps, take.c takes
+ * and clears them, collect.c gives them to readers, and emit.c makes ranges of them. Start reading in mark.c: its opening states
+ * the guarantees that all of them keep.
  *
  * Two levels of bits, everywhere the same: a word is 64 pages, a group is 8 words (512 pages, one cache line), and one summary bit
- * stands for a group. Set bits imply a set summary bit as soon as the call that set them has returned; a set summary bit implies nothing.
+ * stands for a group; a window is what one summary word stands for, 64 groups. Set bits imply a set summary bit as soon as the call that set them has returned; a set summary bit implies nothing.
  *
- * Locking: the primary bits are atomics; any thread sets them, only the holder of the log's mutex clears them. A reader's
+ * Locking: the primary and the late bits are atomics; any thread sets them, only the holder of the log's mutex clears them. A reader's
  * pending bits, the list of readers, and growing the log belong to the mutex.
  */
 #ifndef GMI_DIRTY_H
@@ -19,7 +20,12 @@
 
 #include <guestmem/dirty.h>
 
-#define GMI_DIRTY_GROUP_WORDS (GMI_DIRTY_PAGES_PER_SUMMARY / 64)
+#define GMI_DIRTY_GROUP_WORDS  (GMI_DIRTY_PAGES_PER_SUMMARY / 64)
+#define GMI_DIRTY_WINDOW_WORDS (GMI_DIRTY_GROUP_WORDS * 64)
+#define GMI_DIRTY_WINDOW_PAGES (UINT64_C(64) * GMI_DIRTY_WINDOW_WORDS)
+
+_Static_assert(GM_DIRTY_PAGES_MAX / GMI_DIRTY_WINDOW_PAGES <= 1 << GMI_DIRTY_WINDOW_BITS,
+	       "head.clearing names any window");
 
 /* Bits of two levels. words is aligned to a cache line and holds whole groups. */
 struct gmi_dirty_bits {
@@ -43,6 +49,9 @@ struct gm_dirty {
 	pthread_mutex_t mutex;
 	uint64_t bytes_max;
 	struct gmi_dirty_bits primary;
+	struct gmi_dirty_bits
+		late;  /* marks that could not be sure of the primary bits, which a collector was clearing */
+	bool late_any; /* atomic; false: nothing is in the late bits but what is being put there */
 	bool is_freed; /* by its owner; the last reader takes it down */
 	size_t readers_count;
 	struct gm_dirty_reader *readers[GM_DIRTY_READERS_MAX];
@@ -65,6 +74,18 @@ void gmi_dirty_mark_pages(const struct gmi_dirty_head *head, uint64_t first, uin
 
 /* Marks the pages that @bits says of word @index; they are inside the log. Any thread. */
 void gmi_dirty_mark_bits(const struct gmi_dirty_head *head, uint64_t index, uint64_t bits);
+
+/*
+ * Takes whole groups of a window, those that @groups says, with their summary bits, out of the primary bits, into their places in
+ * @bits, which is for a whole window. The mutex is held.
+ */
+void gmi_dirty_take(struct gm_dirty *dirty, uint64_t window, uint64_t groups, uint64_t *bits);
+/* Those pages of one group that @masks says. */
+void gmi_dirty_take_part(struct gm_dirty *dirty, uint64_t group, const uint64_t *masks, uint64_t *bits);
+/* Marks again what was taken and can't be used. */
+void gmi_dirty_put_back(struct gm_dirty *dirty, uint64_t window, uint64_t groups, const uint64_t *bits);
+/* Moves the late bits to the primary ones. Comes before anything that looks at those with the mutex held. */
+void gmi_dirty_take_late(struct gm_dirty *dirty);
 
 /* Moves all that the primary bits have into the readers' pending bits; without readers, drops it. The mutex is held. */
 void gmi_dirty_drain_all(struct gm_dirty *dirty);
