@@ -62,13 +62,21 @@ fn new_enter_leave() -> Row {
     Box::new(move |count| all(count, || enter_leave(guest.memory(), count)))
 }
 
-/// The thread that changes the map until this is dropped.
-struct Writer {
+/// A guest whose map a thread changes until this is dropped.
+struct Busy {
+    guest: Guest<()>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Writer {
+impl Busy {
+    // By a function, so that a closure that uses the guest holds the thread as well.
+    fn guest(&self) -> &Guest<()> {
+        &self.guest
+    }
+}
+
+impl Drop for Busy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -92,21 +100,24 @@ fn leave_cpu(cpu: i32) {
 fn new_enter_leave_busy() -> Row {
     let Plug { guest, region, place } = new_plug(BUSY_REGIONS);
     let stop = Arc::new(AtomicBool::new(false));
+    let begun = Arc::new(AtomicBool::new(false));
     // SAFETY: no arguments.
     let cpu = unsafe { libc::sched_getcpu() };
     let thread = thread::spawn({
-        let (memory, stop) = (guest.memory().clone(), stop.clone());
+        let (memory, stop, begun) = (guest.memory().clone(), stop.clone(), begun.clone());
         move || {
             leave_cpu(cpu);
             while !stop.load(Ordering::Relaxed) {
                 insert_remove(&memory, &region, &place);
+                begun.store(true, Ordering::Relaxed);
             }
         }
     });
-    // Goes first: the writer has a handle on the guest's memory.
-    let writer = Writer { stop, thread: Some(thread) };
-    let state = (writer, guest);
-    Box::new(move |count| all(count, || enter_leave(state.1.memory(), count)))
+    let busy = Busy { guest, stop, thread: Some(thread) };
+    while !begun.load(Ordering::Relaxed) {
+        thread::yield_now();
+    }
+    Box::new(move |count| all(count, || enter_leave(busy.guest().memory(), count)))
 }
 
 fn new_insert_remove(regions: usize) -> Row {
