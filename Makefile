@@ -7,10 +7,12 @@ MACHINE ?= examples/machines/pc-two-nodes.json
 DISKS ?= build/images/files.img build/images/odd.img build/images/sparse.img
 # Further options of "guestmem run", such as "--bytes 8G --cycles 1000 --seed 1".
 RUN ?=
+# What bench/bench.py is told: names of what to measure, or options such as --quick.
+BENCH ?=
 
 tool := build/main/tools/guestmem
 
-.PHONY: build run test mutants install clean help
+.PHONY: build run test bench mutants install clean help
 
 build:
 	@scripts/setup.sh run
@@ -32,6 +34,13 @@ test:
 	@scripts/setup.sh test
 	@scripts/test-matrix.sh
 
+bench:
+	@scripts/setup.sh bench
+	@scripts/setup.sh peers || echo 'bench: going on without other libraries that need those' >&2
+	@bench/build.sh
+	@test ! -x bench/peers.sh || bench/peers.sh || echo 'bench: going on without other libraries that could not be built' >&2
+	@bench/bench.py $(BENCH)
+
 mutants:
 	@scripts/setup.sh test
 	@tests/checks/mutants.py .
@@ -51,6 +60,8 @@ help:
 	@echo '                MACHINE=FILE      another machine: see docs/machine.md'
 	@echo '                RUN="OPTION..."   more of guestmem run, such as --bytes 8G --cycles 1000'
 	@echo 'make test       all tests, built by gcc and clang, plain and with sanitizers'
+	@echo 'make bench      measure speed, side by side with other libraries: see docs/speed.md'
+	@echo '                BENCH="NAME... OPTION..."  such as --quick, 11 for row 11, or "find/*"'
 	@echo 'make mutants    take out one guard of the library at a time, and see the tests fail'
 	@echo 'make install    install to prefix=$(prefix), below DESTDIR if that is set'
 	@echo 'make clean      remove build/, disk images too'

@@ -5,14 +5,14 @@
 # (Debian and its kin; as root, or through a sudo that wants no password); otherwise it is named, and that is the end. Where
 # nothing is missing, nothing is run, downloaded or changed.
 #
-# usage: setup.sh run|test
+# usage: setup.sh run|test|bench|peers
 set -eu
 
 purpose=${1-}
 case $purpose in
-run | test) ;;
+run | test | bench | peers) ;;
 *)
-	echo "usage: setup.sh run|test" >&2
+	echo "usage: setup.sh run|test|bench|peers" >&2
 	exit 2
 	;;
 esac

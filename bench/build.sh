@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+#
+# Builds our workers into build/bench/: "ours" against the library as "make install" would install it, shared, with its installed
+# headers, by what pkg-config says; "ours-lto" with the archive and link-time optimization of both; and "raw", without it.
+#
+# usage: build.sh
+set -eu
+
+cd "$(dirname "$0")/.."
+out=$PWD/build/bench
+prefix=$out/prefix
+cc=${CC:-cc}
+log=$out/build.log
+mkdir -p "$out"
+: >"$log"
+
+# What is said while all goes well is of no interest.
+quietly() {
+	"$@" >>"$log" 2>&1 || {
+		tail -n 40 "$log" >&2
+		echo "bench: failed: $*" >&2
+		exit 1
+	}
+}
+
+library() {
+	dir=$1
+	shift
+	[ -f "$dir/build.ninja" ] || quietly meson setup "$dir" -Dtests=false "$@"
+}
+
+library "$out/library" --prefix="$prefix" --libdir=lib
+quietly ninja -C "$out/library"
+quietly meson install -C "$out/library" --no-rebuild
+library "$out/library-lto" -Db_lto=true --default-library=both
+quietly ninja -C "$out/library-lto" src/libguestmem.a
+
+PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+export PKG_CONFIG_PATH
+cflags="-O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(pkg-config --cflags guestmem)"
+common="bench/worker.c bench/places.c bench/queue.c"
+# shellcheck disable=SC2086 # flags and files are words
+{
+	quietly "$cc" $cflags -o "$out/ours" $common bench/ours*.c -Wl,-rpath,"$prefix/lib" $(pkg-config --libs guestmem) -pthread
+	quietly "$cc" $cflags -flto -o "$out/ours-lto" $common bench/ours*.c "$out/library-lto/src/libguestmem.a" \
+		$(pkg-config --static --libs-only-l guestmem | sed 's/-lguestmem//') -pthread
+	quietly "$cc" $cflags -o "$out/raw" $common bench/raw.c -pthread
+}

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+"""
+The benchmark: every name that our workers know is measured, once and shortly; and what bench.py makes of figures, with workers
+that answer what is expected of them. Nothing here looks at how long anything took.
+
+usage: test_bench.py BENCH.PY OURS RAW
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import xml.dom.minidom
+
+BENCH, OURS, RAW = sys.argv[1:4]
+
+# Answers the same figures over and over, or what is no figure. Two numbers of regions of each kind have their figures swapped.
+FAKE = """#!/usr/bin/env python3
+import sys
+figures = {figures}
+asked = dict()
+for line in sys.stdin:
+    words = line.split()
+    if words == ['list']:
+        print(' '.join(figures), flush=True)
+    else:
+        name = words[1]
+        asked[name] = asked.get(name, 0) + 1
+        answers = figures[name]
+        print(answers[(asked[name] - 1) % len(answers)], flush=True)
+"""
+
+
+def run(out, *arguments, workers):
+    """(exit status, standard output, standard error, the JSON's document or None)"""
+    command = [sys.executable, '-B', BENCH, '--out', str(out)]
+    for name, path in workers.items():
+        command += ['--worker', '%s=%s' % (name, path)]
+    done = subprocess.run(command + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+    path = out / 'bench.json'
+    document = json.loads(path.read_text()) if path.exists() else None
+    return done.returncode, done.stdout, done.stderr, document
+
+
+def make_fake(folder, name, figures):
+    path = folder / name
+    path.write_text(FAKE.format(figures=repr(figures)))
+    os.chmod(path, 0o755)
+    return path
+
+
+def ask(worker, *requests):
+    done = subprocess.run([worker, '--short'], input='\n'.join(requests) + '\n', stdout=subprocess.PIPE, text=True, timeout=100)
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_workers_answer():
+    for worker in [OURS, RAW]:
+        status, lines = ask(worker, 'list', 'time load/1', 'time load/1', 'time no_such', 'time load/x', 'time load/8/', 'nonsense')
+        assert status == 0 and len(lines) == 7, lines
+        assert 'load/1' in lines[0].split() and len(set(lines[0].split())) == len(lines[0].split()), lines[0]
+        assert float(lines[1]) > 0 and float(lines[2]) > 0, lines
+        assert all(line.startswith('error ') for line in lines[3:]), lines
+        # What can't be set up ends the program: nothing may be left half done.
+        for name in ['load_scattered/0', 'load_scattered/262145', 'load_scattered/8/odd']:
+            status, lines = ask(worker, 'time ' + name)
+            assert status == 1 and len(lines) == 1 and lines[0].startswith('error '), (name, lines)
+
+
+def test_every_name(out):
+    status, said, trouble, document = run(out, '--short', '--repetitions', '1', workers={'ours': OURS, 'raw': RAW})
+    assert status == 0, trouble
+    assert document['failures'] == []
+    results = {result['name']: result for result in document['results']}
+    # What the table has and what the worker knows are the same names.
+    assert set(results) == set(ask(OURS, 'list')[1][0].split())
+    assert set(ask(RAW, 'list')[1][0].split()) < set(results)
+    assert {result['row'] for result in results.values()} == {None, *range(1, 20)}
+    for result in results.values():
+        assert result['ours_ns'] > 0 and result['ours_median_ns'] > 0, result
+        assert result['row'] is None or result['name'] in said, result
+    assert results['load/1']['raw_ns'] > 0 and results['find/4096']['raw_ns'] is None
+    assert results['load/1']['peer_is_quoted'] and 'quoted' in results['load/1']['peer']
+    pictures = sorted(path.name for path in out.glob('*.svg'))
+    assert pictures == ['bench-collect.svg', 'bench-lookup.svg', 'bench-update.svg'], pictures
+    for picture in pictures:
+        document = xml.dom.minidom.parse(str(out / picture))
+        assert len(document.getElementsByTagName('polyline')) in (1, 2), picture
+
+
+def test_figures(folder, out):
+    """Minimum, median, ratios, the better of two peers, and missed aims, of 3 repetitions."""
+    workers = {
+        'ours': make_fake(folder, 'ours', {'load/1': [3.0, 1.0, 2.0], 'find/4096': [10.0, 9.0, 30.0], 'mark_1g': [5.0]}),
+        'ours_lto': make_fake(folder, 'lto', {'load/1': [0.75]}),
+        'raw': make_fake(folder, 'raw', {'load/1': [0.5]}),
+        'vm-memory': make_fake(folder, 'vm', {'load/1': [6.0, 4.0, 5.0], 'find/4096': [90.0]}),
+        'dpdk': make_fake(folder, 'dpdk', {'load/1': [8.0], 'find/4096': [18.0]}),
+    }
+    status, said, trouble, document = run(out, '--repetitions', '3', 'load/1', 'find/4096', 'mark_1g', workers=workers)
+    assert status == 0, trouble
+    load, find, mark = [next(result for result in document['results'] if result['name'] == name)
+                        for name in ['load/1', 'find/4096', 'mark_1g']]
+    expected = {'row': 1, 'ours_ns': 1.0, 'ours_median_ns': 2.0, 'ours_lto_ns': 0.75, 'peer': 'vm-memory', 'peer_ns': 4.0,
+                'peer_median_ns': 5.0, 'raw_ns': 0.5, 'aim_ns': 1.3, 'ours_to_peer': 0.25, 'ours_to_raw': 2.0,
+                'aim_missed': False, 'peer_is_quoted': False}
+    assert {key: load[key] for key in expected} == expected, load
+    assert (find['peer'], find['peer_ns'], find['ours_to_peer'], find['aim_missed']) == ('dpdk', 18.0, 0.5, True), find
+    assert set(find['peers']) == {'vm-memory', 'dpdk'}
+    assert mark['peer_is_quoted'] and mark['peer_ns'] == 559000 and mark['aim_missed'] is False, mark
+    assert said.count('MISSED') == 1 and '2 of 3 aims reached' in said, said
+
+
+def test_failures(folder, out):
+    good = make_fake(folder, 'good', {'load/1': [1.0]})
+    for name, figures in [('error', {'load/1': ['error no memory']}), ('empty', {'load/1': ['']})]:
+        status, _, trouble, document = run(out, 'load/1', workers={'ours': good, 'raw': make_fake(folder, name, figures)})
+        assert status == 1 and 'raw: load/1' in trouble, trouble
+        assert len(document['failures']) == 1 and document['results'][0]['ours_ns'] == 1.0
+        assert document['results'][0]['raw_ns'] is None
+    # A worker that ends, one that is not there, and one that does not know a name of the table.
+    dead = folder / 'dead'
+    dead.write_text('#!/bin/sh\nread line\necho load/1\nread line\nexit 3\n')
+    os.chmod(dead, 0o755)
+    status, _, trouble, _ = run(out, 'load/1', workers={'ours': dead})
+    assert status == 1 and 'ended with status 3' in trouble, trouble
+    status, _, trouble, _ = run(out, 'load/1', workers={'ours': folder / 'absent'})
+    assert status == 1 and 'absent' in trouble, trouble
+    status, _, trouble, _ = run(out, 'mark_1g', workers={'ours': good})
+    assert status == 1 and 'does not know mark_1g' in trouble, trouble
+    for arguments in [['no_such_name'], ['--repetitions', '0', 'load/1'], ['--no-such-option']]:
+        assert run(out, *arguments, workers={'ours': good})[0] == 2, arguments
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        test_workers_answer()
+        test_every_name(folder / 'all')
+        test_figures(folder, folder / 'figures')
+        test_failures(folder, folder / 'failures')
+
+
+main()
