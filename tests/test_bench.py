@@ -16,7 +16,7 @@ import xml.dom.minidom
 
 BENCH, OURS, RAW = sys.argv[1:4]
 
-# Answers the same figures over and over, or what is no figure. Two numbers of regions of each kind have their figures swapped.
+# Answers the same figures over and over, or what is no figure.
 FAKE = """#!/usr/bin/env python3
 import sys
 figures = {figures}
