@@ -56,9 +56,10 @@ build_vm_memory() {
 	fi
 	[ "$newest" -ge "$rust_good" ] ||
 		echo "peers: vm-memory would be faster with rustc 1.$rust_good or newer (Debian's rustc-web); this is 1.$newest" >&2
-	# From a copy, for cargo writes a lock file of what the folder of sources has next to them.
+	# From a copy, for cargo writes a lock file of what the folder of sources has next to them; with its times, lest all be
+	# compiled again each time.
 	rm -rf "$out/source"
-	cp -R bench/vm-memory "$out/source"
+	cp -Rp bench/vm-memory "$out/source"
 	if (cd "$out/source" && RUSTC=$rustc CARGO_HOME=$out/cargo CARGO_TARGET_DIR=$out/target "$cargo" build \
 		--release --offline --config 'source.crates-io.replace-with="debian"' \
 		--config "source.debian.directory=\"$registry\"") >"$out/vm-memory.log" 2>&1; then
