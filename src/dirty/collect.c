@@ -99,13 +99,15 @@ static void complete(const struct window *window, uint64_t group, bool taken, bo
 {
 	uint64_t masks[GMI_DIRTY_GROUP_WORDS], first = group * GMI_DIRTY_GROUP_WORDS, i;
 
+	if (!drain)
+		memset(bits, 0, GMI_DIRTY_GROUP_WORDS * sizeof(*bits));
+	if (!drain && !pending)
+		return;
 	for (i = first; i < first + GMI_DIRTY_GROUP_WORDS; i++)
 		masks[i - first] = i < window->first / 64 || i > window->last / 64
 					   ? 0
 					   : gmi_dirty_mask(i, window->first, window->last);
-	if (!drain)
-		memset(bits, 0, GMI_DIRTY_GROUP_WORDS * sizeof(*bits));
-	else if (!taken)
+	if (drain && !taken)
 		gmi_dirty_take_part(window->dirty, group, masks, bits);
 	if (drain && window->dirty->readers_count > 1)
 		hand_out(window->dirty, window->reader, group, bits);
@@ -117,13 +119,17 @@ static void complete(const struct window *window, uint64_t group, bool taken, bo
 static void collect_dense(const struct window *window, const struct piece *piece, uint64_t taken, uint64_t *bits,
 			  struct gmi_runs *runs)
 {
+	uint64_t todo = span_mask(piece), bit;
 	unsigned i;
 
-	/* Whether anything is to be done but making ranges. */
-	if (window->dirty->readers_count > 1 || piece->pending != 0 || taken != span_mask(piece)) {
-		for (i = piece->start; i < piece->start + piece->span; i++)
-			complete(window, piece->index * 64 + i, (taken >> i & 1) != 0, (piece->drain >> i & 1) != 0,
-				 (piece->pending >> i & 1) != 0, &bits[i * GMI_DIRTY_GROUP_WORDS]);
+	/* Where there is nothing to be done but making ranges, leave it at that. */
+	if (window->dirty->readers_count == 1 && piece->pending == 0)
+		todo &= ~taken;
+	for (; todo != 0; todo &= todo - 1) {
+		bit = todo & -todo;
+		i = (unsigned)__builtin_ctzll(todo);
+		complete(window, piece->index * 64 + i, (taken & bit) != 0, (piece->drain & bit) != 0,
+			 (piece->pending & bit) != 0, &bits[i * GMI_DIRTY_GROUP_WORDS]);
 	}
 	gmi_runs_add(runs, (piece->index * 64 + piece->start) * GMI_DIRTY_PAGES_PER_SUMMARY,
 		     &bits[piece->start * GMI_DIRTY_GROUP_WORDS], piece->span * GMI_DIRTY_GROUP_WORDS);

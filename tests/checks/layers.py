@@ -49,6 +49,7 @@ SYSTEM_ALSO = [
     ('src/dirty', 'pthread.h', 'mutexes'),
     ('src/map', 'pthread.h', 'mutexes'),
     ('src/map', 'immintrin.h', 'vector instructions of x86-64'),
+    ('src/dirty', 'immintrin.h', 'vector instructions of x86-64'),
     ('src/space', 'pthread.h', 'mutexes and conditions'),
     ('src/access', 'sys/uio.h', 'struct iovec is in the interface'),
     ('src/mapping', 'sys/mman.h', 'flags of mappings, which are in the interface'),
