@@ -231,6 +231,9 @@ def paths_of(options):
     if options.worker:
         return {name: pathlib.Path(path) for name, path in (worker.split('=', 1) for worker in options.worker)}
     paths = {name: options.folder / name.replace('_', '-') for name in OURS}
+    if not paths['ours_lto'].exists():
+        del paths['ours_lto']
+        print('bench: no build with link-time optimization here', file=sys.stderr)
     for peer in PEERS:
         path = options.folder / 'peers' / peer
         if path.exists():
@@ -286,7 +289,7 @@ def write_results(options, results, workers, complaints):
         'results': results,
     }
     path.write_text(json.dumps(document, indent=1) + '\n', encoding='utf-8')
-    measured = {result['name']: {'ours': result['ours_ns'], 'peer': result['peers'].get(peer, {}).get('ns')}
+    measured = {result['name']: {'ours': result['ours_ns'], 'raw': result['raw_ns'], 'peer': result['peers'].get(peer, {}).get('ns')}
                 for result in results}
     return [path] + pictures.write_all(options.out, measured, peer)
 

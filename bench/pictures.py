@@ -8,13 +8,13 @@ import rows
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 84, 180, 48, 62
 TEXT, GRID = '#808080', '#80808040'
-COLOURS = {'ours': '#1a9850', 'peer': '#e08214'}
+COLOURS = {'ours': '#1a9850', 'peer': '#e08214', 'raw': '#808080'}
 
 # File, title, what the horizontal axis counts, its values, and lines: (label, program, base of names, dashes).
 PICTURES = [
     ('bench-lookup.svg', 'An address in a random region', 'regions', rows.CURVE, [
         ('guestmem, load', 'ours', 'load_scattered', ''), ('{peer}, load', 'peer', 'load_scattered', ''),
-        ('guestmem, find', 'ours', 'find', '6 4'), ('{peer}, find', 'peer', 'find', '6 4')]),
+        ('a pointer, load', 'raw', 'load_scattered', '2 3'), ('guestmem, find', 'ours', 'find', '6 4'), ('{peer}, find', 'peer', 'find', '6 4')]),
     ('bench-update.svg', 'Insert a region and remove it again', 'regions', rows.CURVE, [
         ('guestmem', 'ours', 'insert_remove', ''), ('{peer}', 'peer', 'insert_remove', '')]),
     ('bench-collect.svg', 'Collect the dirty pages, as ranges, of a log of 1 000 000', 'dirty pages, at random', rows.PAGES, [
@@ -58,7 +58,7 @@ def frame(axes, title, counted, values):
     yield text(LEFT, TOP - 22, title, 'start', ' font-size="16"')
     yield text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, counted)
     middle = (TOP + HEIGHT - BOTTOM) / 2
-    yield text(20, middle, 'time, logarithmic', more=' transform="rotate(-90 20 %.1f)"' % middle)
+    yield text(20, middle, 'time of one, logarithmic', more=' transform="rotate(-90 20 %.1f)"' % middle)
     for power in range(axes.low_y, axes.high_y + 1):
         y = axes.y(10 ** power)
         yield '<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="%s"/>' % (LEFT, y, WIDTH - RIGHT, y, GRID)
@@ -98,7 +98,7 @@ def points_of(measured, program, base, values):
 
 
 def draw(title, counted, values, lines, measured, peer):
-    """The picture, or None when there is nothing to show. @measured: name -> program ("ours", "peer") -> ns."""
+    """The picture, or None when there is nothing to show. @measured: name -> program ("ours", "raw", "peer") -> ns."""
     shown = []
     for label, program, base, dashes in lines:
         points = points_of(measured, program, base, values)

@@ -58,11 +58,13 @@ def ask(worker, *requests):
 
 def test_workers_answer():
     for worker in [OURS, RAW]:
-        status, lines = ask(worker, 'list', 'time load/1', 'time load/1', 'time no_such', 'time load/x', 'time load/8/', 'nonsense')
-        assert status == 0 and len(lines) == 7, lines
+        status, lines = ask(worker, 'list', 'time load/1', 'time load/1', 'time no_such', 'time load/x', 'time load/-8', 'time load/8/',
+                            'time load', 'nonsense')
+        assert status == 0 and len(lines) == 9, lines
         assert 'load/1' in lines[0].split() and len(set(lines[0].split())) == len(lines[0].split()), lines[0]
         assert float(lines[1]) > 0 and float(lines[2]) > 0, lines
-        assert all(line.startswith('error ') for line in lines[3:]), lines
+        assert all(line.startswith('error ') for line in lines[3:7] + lines[8:]), lines
+        assert float(lines[7]) > 0, lines
         # What can't be set up ends the program: nothing may be left half done.
         for name in ['load_scattered/0', 'load_scattered/262145', 'load_scattered/8/odd']:
             status, lines = ask(worker, 'time ' + name)
@@ -87,13 +89,27 @@ def test_every_name(out):
     assert pictures == ['bench-collect.svg', 'bench-lookup.svg', 'bench-update.svg'], pictures
     for picture in pictures:
         document = xml.dom.minidom.parse(str(out / picture))
-        assert len(document.getElementsByTagName('polyline')) in (1, 2), picture
+        assert len(document.getElementsByTagName('polyline')) == (3 if 'lookup' in picture else 1), picture
+    check_document(results.values())
+
+
+def check_document(results):
+    """docs/speed.md tells of every row, under its number."""
+    text = (pathlib.Path(BENCH).parent.parent / 'docs/speed.md').read_text()
+    lines = [line.split('|') for line in text.splitlines() if line.startswith('| ') and '`' in line]
+    told = {(number.strip(), name.strip().strip('`/').split('/')[0]) for _, number, name, *_ in lines}
+    for result in results:
+        base = result['name'].split('/')[0]
+        if result['row'] is not None:
+            assert any(str(result['row']) in number.split(', ') and base == name for number, name in told), result['name']
+        else:
+            assert any(base == name for _, name in told), result['name']
 
 
 def test_figures(folder, out):
     """Minimum, median, ratios, the better of two peers, and missed aims, of 3 repetitions."""
     workers = {
-        'ours': make_fake(folder, 'ours', {'load/1': [3.0, 1.0, 2.0], 'find/4096': [10.0, 9.0, 30.0], 'mark_1g': [5.0]}),
+        'ours': make_fake(folder, 'ours', {'load/1': [9.0, 1.0, 2.0], 'find/4096': [10.0, 9.0, 30.0], 'mark_1g': [5.0]}),
         'ours_lto': make_fake(folder, 'lto', {'load/1': [0.75]}),
         'raw': make_fake(folder, 'raw', {'load/1': [0.5]}),
         'vm-memory': make_fake(folder, 'vm', {'load/1': [6.0, 4.0, 5.0], 'find/4096': [90.0]}),
