@@ -33,8 +33,8 @@ struct piece {
 	uint64_t pending; /* those whose bits in the pending summary are set */
 };
 
-/* With less room than for a whole window's ranges, we take less at once: not much is to be put back. */
-#define SMALL_SPAN 4
+/* The least that is taken at once, where there may be no room for more: little is to be put back then. */
+#define SPAN_MIN 4
 
 /* Adds bits of a group to what is pending for a reader. */
 static void add_pending(struct gm_dirty_reader *reader, uint64_t group, const uint64_t *bits)
@@ -159,16 +159,36 @@ static bool collect_sparse(const struct window *window, const struct piece *piec
 	return true;
 }
 
+/*
+ * How many groups to take at once: many, if there is room for whatever they give; else half of what there is room for if the next
+ * ones are like the last ones.
+ */
+static unsigned choose_span(const struct gmi_runs *runs)
+{
+	unsigned span;
+
+	for (span = 64; span > 2 * SPAN_MIN; span /= 2) {
+		if (gmi_runs_has_room(runs, span * GMI_DIRTY_GROUP_WORDS))
+			return span;
+	}
+	span = 64;
+	while (span > SPAN_MIN && 2 * span * runs->per_group > runs->max - runs->count)
+		span /= 2;
+	return span;
+}
+
 /* One summary word's worth of groups. False: there was no room, and *ret_page is where to go on. */
 static bool collect_groups(const struct window *window, uint64_t index, uint64_t drain, uint64_t pending,
 			   struct gmi_runs *runs, uint64_t *ret_page)
 {
-	uint64_t bits[GMI_DIRTY_WINDOW_WORDS], whole = whole_groups(window, index), todo = drain | pending, groups,
-					       taken;
+	uint64_t bits[GMI_DIRTY_WINDOW_WORDS], whole = whole_groups(window, index), todo = drain | pending;
+	uint64_t groups, taken;
 	struct piece piece = { .index = index };
+	size_t before;
 
 	for (; todo != 0; todo &= ~groups) {
-		piece.span = gmi_runs_has_room(runs, GMI_DIRTY_WINDOW_WORDS) ? 64 : SMALL_SPAN;
+		before = runs->count;
+		piece.span = choose_span(runs);
 		piece.start = (unsigned)__builtin_ctzll(todo) & ~(piece.span - 1);
 		groups = todo & span_mask(&piece);
 		piece.drain = drain & groups;
@@ -181,6 +201,7 @@ static bool collect_groups(const struct window *window, uint64_t index, uint64_t
 			collect_dense(window, &piece, taken, bits, runs);
 		else if (!collect_sparse(window, &piece, taken, bits, runs, ret_page))
 			return false;
+		runs->per_group = (runs->count - before) / (unsigned)__builtin_popcountll(groups) + 1;
 	}
 	return true;
 }
@@ -212,7 +233,7 @@ GMI_PUBLIC int gm_dirty_collect(struct gm_dirty_reader *reader, struct gm_offset
 				struct gm_offset *ret_next)
 {
 	struct gm_dirty *dirty;
-	struct gmi_runs runs = { .edges = (uint64_t *)ranges };
+	struct gmi_runs runs = { .edges = (uint64_t *)ranges, .per_group = GMI_DIRTY_PAGES_PER_SUMMARY };
 	struct window window = { .reader = reader };
 	uint64_t total, next = from.value, page;
 	uint32_t page_shift;

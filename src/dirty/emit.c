@@ -206,8 +206,19 @@ static bool add_some(struct gmi_runs *runs, uint64_t base, uint64_t *bits, uint6
 	return true;
 }
 
+/* Whether the group is all ones, and goes on with the open range. */
+static inline bool is_more(const struct gmi_runs *runs, uint64_t page, const uint64_t *bits)
+{
+	return (runs->count & 1) != 0 && runs->behind == page &&
+	       (bits[0] & bits[1] & bits[2] & bits[3] & bits[4] & bits[5] & bits[6] & bits[7]) == UINT64_MAX;
+}
+
 bool gmi_runs_add_group(struct gmi_runs *runs, uint64_t page, uint64_t *bits, uint64_t *ret_page)
 {
+	if (is_more(runs, page, bits)) {
+		runs->behind += GMI_DIRTY_PAGES_PER_SUMMARY;
+		return true;
+	}
 	if (gmi_runs_has_room(runs, GMI_DIRTY_GROUP_WORDS)) {
 		gmi_runs_add(runs, page, bits, GMI_DIRTY_GROUP_WORDS);
 		return true;

@@ -16,8 +16,9 @@
 struct gmi_runs {
 	uint64_t *edges;
 	size_t max;
-	size_t count;    /* odd: the last range is open */
-	uint64_t behind; /* page behind the open range, as far as it is known */
+	size_t count;     /* odd: the last range is open */
+	uint64_t behind;  /* page behind the open range, as far as it is known */
+	size_t per_group; /* edges that a group gave lately, for the caller */
 	uint32_t page_shift;
 };
 

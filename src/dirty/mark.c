@@ -183,5 +183,10 @@ GMI_PUBLIC void gmi_dirty_mark_range(struct gm_dirty *dirty, uint64_t offset, ui
 	if (bytes == 0 || offset >= total)
 		return;
 	last = offset + GMI_MIN(bytes, total - offset) - 1;
-	gmi_dirty_mark_pages(&dirty->head, offset >> dirty->head.page_shift, last >> dirty->head.page_shift);
+	offset >>= dirty->head.page_shift;
+	last >>= dirty->head.page_shift;
+	if (offset == last)
+		gmi_dirty_mark_bits(&dirty->head, offset / 64, UINT64_C(1) << (offset % 64));
+	else
+		gmi_dirty_mark_pages(&dirty->head, offset, last);
 }
