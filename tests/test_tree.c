@@ -5,7 +5,7 @@
 #include "map/tree.h"
 #include "sys/memory.h"
 
-#define REGIONS 2000
+#define REGIONS 5000
 
 /* The tree looks at a region's range only. */
 static struct gm_region regions[REGIONS];
@@ -110,7 +110,7 @@ static void updates_copy_a_path(void **state)
 		assert_int_equal(gmi_builder_insert(&builder, &regions[i]), 0);
 		for (copied = 0, node = builder.made; node != NULL; node = node->made_next)
 			copied++;
-		/* 3 levels hold 2000 regions; a split on each of them and a new root on top are the most there can be. */
+		/* 3 levels hold 5000 regions; a split on each of them and a new root on top are the most there can be. */
 		assert_in_range(copied, 1, 7);
 		superseded = gmi_builder_finish(&builder);
 		free_chain(superseded);
@@ -166,9 +166,9 @@ static void survives_want_of_memory(void **state)
 
 		gmi_builder_begin(&builder, 2, root, count);
 		gmi_fault_arm(n, ENOMEM);
-		for (i = 1; i < 200 && r == 0; i += 2)
+		for (i = 1; i < 1000 && r == 0; i += 2)
 			r = gmi_builder_insert(&builder, &regions[i]);
-		for (i = 600; i < 900 && r == 0; i += 2)
+		for (i = 2000; i < 4000 && r == 0; i += 2)
 			r = gmi_builder_remove(&builder, &regions[i]);
 		gmi_fault_arm(0, 0);
 		gmi_builder_abort(&builder);

@@ -42,7 +42,7 @@ struct gm_map;
  * The fields are private. They are here so that a view can live in the caller's storage and its hot path be inlined.
  *
  * Two regions are remembered, so that a ring and a buffer in different regions do not push each other out. The hot one is that of
- * the last object that was not in it. hot_room is the count of offsets at which an object of up to 8 bytes fits, and 0 outside a
+ * an object that was not in it, not always the last. hot_room is the count of offsets at which an object of up to 8 bytes fits, and 0 outside a
  * section: so a single compare refuses what is out of bounds and what is out of its section. The near one is that of the
  * last copy, span or list of iovecs that was in neither; it counts while slot is set.
  */
@@ -71,6 +71,7 @@ struct gm_view {
 	uint32_t owned;
 	uint32_t flags;
 	char name[GM_VIEW_NAME_MAX];
+	int64_t cool; /* objects to miss the hot region before it is another; away from what each of them reads */
 };
 
 /* A snapshot kept beyond its section. In the caller's storage, usually inside a request. Fields are private. */

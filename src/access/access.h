@@ -78,6 +78,20 @@ static inline void gmi_view_heat(struct gm_view *view, const struct gm_region *r
 }
 
 /*
+ * After an object that was not in the hot region: one in GMI_COOL makes its region the hot one, and the first of a map. If each did,
+ * accesses here and there would each wait for the look-up before, to know what the hot region is: whether the next is in it is a
+ * guess until then, and a wrong one would cost all of that time. And what is accessed once does not push out what is accessed always.
+ */
+#define GMI_COOL 16
+static inline void gmi_view_missed(struct gm_view *view, const struct gm_region *region)
+{
+	if (GM_UNLIKELY(--view->cool < 0)) {
+		view->cool = GMI_COOL - 1;
+		gmi_view_heat(view, region);
+	}
+}
+
+/*
  * Makes a region that this view may access the near one, if nothing else is to be asked whenever it is accessed; and the hot
  * one while there is none.
  */

@@ -78,7 +78,8 @@ int gmi_bytes_rmw(unsigned char *guest, unsigned bytes, enum gmi_rmw operation, 
 			MACRO(8, order);                                                                               \
 	} while (0)
 
-static inline int gmi_bytes_load(const unsigned char *guest, unsigned bytes, int order, void *ret_raw)
+static inline __attribute__((always_inline)) int gmi_bytes_load(const unsigned char *guest, unsigned bytes, int order,
+								void *ret_raw)
 {
 	if (order == GM_RELAXED)
 		GMI_BYTES_EACH_SIZE(GMI_BYTES_LOAD, __ATOMIC_RELAXED);
@@ -90,7 +91,8 @@ static inline int gmi_bytes_load(const unsigned char *guest, unsigned bytes, int
 	return 0;
 }
 
-static inline int gmi_bytes_store(unsigned char *guest, unsigned bytes, int order, const void *raw)
+static inline __attribute__((always_inline)) int gmi_bytes_store(unsigned char *guest, unsigned bytes, int order,
+								 const void *raw)
 {
 	if (order == GM_RELAXED)
 		GMI_BYTES_EACH_SIZE(GMI_BYTES_STORE, __ATOMIC_RELAXED);

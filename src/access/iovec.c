@@ -58,8 +58,14 @@ static GMI_ALWAYS_INLINE int span(struct gm_view *view, uint64_t at, uint64_t by
 				  struct gm_span *ret_span, gmi_seek_fn *seek)
 {
 	const struct gm_map *map = view->slot;
-	const struct gm_region *region = GM_LIKELY(map != NULL) ? gmi_floor_by(map->root, at, seek) : NULL;
+	const struct gm_region *region;
 
+	/* The hot region becomes the near one too: the next span is inlined, and a search saved. */
+	if (gmi_view_approach_hot(view, at, bytes, access))
+		return gm_span(view, gm_gpa(at), bytes, access, ret_span);
+	if (GM_UNLIKELY(map == NULL || at == UINT64_MAX))
+		return span_slowly(view, at, bytes, access, ret_span);
+	region = gmi_floor_by(map->root, at, seek);
 	/* An access that is none is none of a region's either. What is mapped has no 2^64 bytes, so bytes - 1 only wraps for none. */
 	if (GM_UNLIKELY(region == NULL || at > region->range.last.value || bytes - 1 > region->range.last.value - at ||
 			access == 0 || (access & ~region->prot) != 0 ||
@@ -76,18 +82,17 @@ static GMI_WIDE int span_widely(struct gm_view *view, uint64_t at, uint64_t byte
 	return span(view, at, bytes, access, ret_span, gmi_seek_widely);
 }
 
+static GMI_PLAIN int span_plainly(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+				  struct gm_span *ret_span)
+{
+	return span(view, at, bytes, access, ret_span, gmi_seek_plainly);
+}
+
 GMI_PUBLIC int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
 			struct gm_span *ret_span)
 {
-	/* Of two that alternate, one is in the hot region. */
-	struct gmi_spot spot;
-
-	if (access != 0 && (access & ~(GM_READ | GM_WRITE)) == 0 && gmi_at_hand(view, at.value, bytes, access, &spot)) {
-		*ret_span = (struct gm_span){ at, spot.hva, bytes };
-		return 0;
-	}
 	return GMI_HAS_WIDE() ? span_widely(view, at.value, bytes, access, ret_span)
-			      : span(view, at.value, bytes, access, ret_span, gmi_seek_plainly);
+			      : span_plainly(view, at.value, bytes, access, ret_span);
 }
 
 bool gmi_iovec_add(struct iovec *iovecs, size_t iovecs_max, size_t *count, unsigned char *hva, size_t bytes)
@@ -136,7 +141,11 @@ GMI_PUBLIC int gm_iovecs(struct gm_view *view, struct gm_gpa at, uint64_t bytes,
 
 GMI_PUBLIC void gmi_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes)
 {
-	if (view->slot != NULL)
+	struct gmi_spot spot;
+
+	if (gmi_at_hand(view, at.value, bytes, 0, &spot))
+		gmi_mark_spot(&spot, bytes);
+	else if (view->slot != NULL)
 		gmi_mark_range(view->slot, at.value, bytes);
 }
 

@@ -55,15 +55,18 @@ static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned by
 				  gmi_seek_fn *seek)
 {
 	const struct gm_map *map = view->slot;
-	const struct gm_region *region = GM_LIKELY(map != NULL) ? gmi_floor_by(map->root, at, seek) : NULL;
+	const struct gm_region *region;
 	uint64_t offset;
 
-	if (GM_UNLIKELY(region == NULL || (at & (bytes - 1)) != 0))
+	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || at == UINT64_MAX))
+		return load_slowly(view, at, bytes, order, ret_raw);
+	region = gmi_floor_by(map->root, at, seek);
+	if (GM_UNLIKELY(region == NULL))
 		return load_slowly(view, at, bytes, order, ret_raw);
 	offset = at - region->range.first.value;
 	if (GM_UNLIKELY(offset >= region->room || (region->readable & view->kinds) == 0))
 		return load_slowly(view, at, bytes, order, ret_raw);
-	gmi_view_heat(view, region);
+	gmi_view_missed(view, region);
 	return gmi_bytes_load(region->hva + offset, bytes, order, ret_raw);
 }
 
@@ -72,10 +75,15 @@ static GMI_WIDE int load_widely(struct gm_view *view, uint64_t at, unsigned byte
 	return load(view, at, bytes, order, ret_raw, gmi_seek_widely);
 }
 
+static GMI_PLAIN int load_plainly(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw)
+{
+	return load(view, at, bytes, order, ret_raw, gmi_seek_plainly);
+}
+
 GMI_PUBLIC int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw)
 {
 	return GMI_HAS_WIDE() ? load_widely(view, at.value, bytes, order, ret_raw)
-			      : load(view, at.value, bytes, order, ret_raw, gmi_seek_plainly);
+			      : load_plainly(view, at.value, bytes, order, ret_raw);
 }
 
 static int store_copy(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw)
@@ -111,20 +119,23 @@ static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned b
 				   gmi_seek_fn *seek)
 {
 	const struct gm_map *map = view->slot;
-	const struct gm_region *region = GM_LIKELY(map != NULL) ? gmi_floor_by(map->root, at, seek) : NULL;
+	const struct gm_region *region;
 	uint64_t offset;
 	int r;
 
-	if (GM_UNLIKELY(region == NULL || (at & (bytes - 1)) != 0))
+	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || at == UINT64_MAX))
+		return store_slowly(view, at, bytes, order, raw);
+	region = gmi_floor_by(map->root, at, seek);
+	if (GM_UNLIKELY(region == NULL))
 		return store_slowly(view, at, bytes, order, raw);
 	offset = at - region->range.first.value;
 	/* The hot region may be read. */
 	if (GM_UNLIKELY(offset >= region->room || (region->readable & region->writable & view->kinds) == 0))
 		return store_slowly(view, at, bytes, order, raw);
-	gmi_view_heat(view, region);
+	gmi_view_missed(view, region);
 	r = gmi_bytes_store(region->hva + offset, bytes, order, raw);
-	if (view->hot_dirty != NULL)
-		gmi_dirty_mark_at(view->hot_dirty, offset);
+	if (region->dirty != NULL)
+		gmi_dirty_mark_at((const struct gmi_dirty_head *)region->dirty, offset);
 	return r;
 }
 
@@ -133,8 +144,13 @@ static GMI_WIDE int store_widely(struct gm_view *view, uint64_t at, unsigned byt
 	return store(view, at, bytes, order, raw, gmi_seek_widely);
 }
 
+static GMI_PLAIN int store_plainly(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw)
+{
+	return store(view, at, bytes, order, raw, gmi_seek_plainly);
+}
+
 GMI_PUBLIC int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw)
 {
 	return GMI_HAS_WIDE() ? store_widely(view, at.value, bytes, order, raw)
-			      : store(view, at.value, bytes, order, raw, gmi_seek_plainly);
+			      : store_plainly(view, at.value, bytes, order, raw);
 }

@@ -90,6 +90,7 @@ GMI_PUBLIC void gmi_view_moved(struct gm_view *view, const struct gm_map *map)
 	view->hot_dirty = NULL;
 	view->hot_writable = 0;
 	view->near_bytes = 0;
+	view->cool = 0;
 }
 
 int gmi_view_admits(const struct gm_view *view, const struct gm_region *region, unsigned access)
@@ -113,30 +114,17 @@ int gmi_view_admits(const struct gm_view *view, const struct gm_region *region, 
 	return 0;
 }
 
-static GMI_ALWAYS_INLINE int view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
-					struct gmi_piece *ret_piece, gmi_seek_fn *seek)
+int gmi_view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
 {
 	const struct gm_map *map = view->slot;
 	int r;
 
 	if (map == NULL)
 		return -EINVAL;
-	r = gmi_region_piece(view, gmi_floor_by(map->root, at, seek), at, bytes, access, ret_piece);
+	r = gmi_region_piece(view, gmi_map_region(map, at), at, bytes, access, ret_piece);
 	if (GM_LIKELY(r == 0))
 		gmi_view_approach(view, ret_piece->region);
 	return r;
-}
-
-static GMI_WIDE int view_piece_widely(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
-				      struct gmi_piece *ret_piece)
-{
-	return view_piece(view, at, bytes, access, ret_piece, gmi_seek_widely);
-}
-
-int gmi_view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
-{
-	return GMI_HAS_WIDE() ? view_piece_widely(view, at, bytes, access, ret_piece)
-			      : view_piece(view, at, bytes, access, ret_piece, gmi_seek_plainly);
 }
 
 GMI_PUBLIC int gm_view_pin(struct gm_view *view, struct gm_pin *pin)

@@ -8,10 +8,10 @@
 #include "base/base.h"
 
 /* gmi_region_piece() of the region before a place, and whether its callbacks may be called from here. */
-static GMI_ALWAYS_INLINE int place_piece(const struct gm_view *view, struct gmi_place place, uint64_t at,
-					 uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
+static inline int place_piece(const struct gm_view *view, struct gmi_place place, uint64_t at, uint64_t bytes,
+			      unsigned access, struct gmi_piece *ret_piece)
 {
-	struct gm_region *region = place.rank > 0 ? place.leaf->slot[place.rank - 1] : NULL;
+	struct gm_region *region = gmi_place_region(place);
 	int r;
 
 	/* A region behind the address wraps here. */
@@ -21,12 +21,6 @@ static GMI_ALWAYS_INLINE int place_piece(const struct gm_view *view, struct gmi_
 	if (r == 0 && GM_UNLIKELY(ret_piece->hva == NULL))
 		r = gmi_call_check(region);
 	return r;
-}
-
-/* Once for each leaf. */
-static __attribute__((noinline)) struct gmi_place seek_next_leaf(const struct gm_map *map, uint64_t at)
-{
-	return gmi_seek_plainly(map->root, at);
 }
 
 /*
@@ -39,12 +33,12 @@ static inline int next_piece(const struct gmi_walk *walk, uint64_t at, uint64_t 
 	if (GM_LIKELY(place->rank < place->leaf->count))
 		place->rank++;
 	else
-		*place = seek_next_leaf(walk->view->slot, at);
+		*place = gmi_tree_seek(walk->view->slot->root, at);
 	return place_piece(walk->view, *place, at, bytes, walk->access, ret_piece);
 }
 
 /* Looks at the pieces of walk->left bytes until one can't be accessed. *@ret_found: the bytes before it. */
-static GMI_ALWAYS_INLINE int look_by(struct gmi_walk *walk, uint64_t *ret_found, gmi_seek_fn *seek)
+static int look(struct gmi_walk *walk, uint64_t *ret_found)
 {
 	struct gmi_piece spare, *piece = &walk->pieces[0];
 	const struct gm_map *map = walk->view->slot;
@@ -57,7 +51,7 @@ static GMI_ALWAYS_INLINE int look_by(struct gmi_walk *walk, uint64_t *ret_found,
 		return -EINVAL;
 	if (map->root == NULL)
 		return -GM_EHOLE;
-	walk->place = place = seek(map->root, walk->at);
+	walk->place = place = gmi_tree_seek(map->root, walk->at);
 	r = place_piece(walk->view, place, walk->at, walk->left, walk->access, piece);
 	if (r)
 		return r;
@@ -77,16 +71,6 @@ static GMI_ALWAYS_INLINE int look_by(struct gmi_walk *walk, uint64_t *ret_found,
 	}
 	*ret_found = found;
 	return r;
-}
-
-static GMI_WIDE int look_widely(struct gmi_walk *walk, uint64_t *ret_found)
-{
-	return look_by(walk, ret_found, gmi_seek_widely);
-}
-
-static int look(struct gmi_walk *walk, uint64_t *ret_found)
-{
-	return GMI_HAS_WIDE() ? look_widely(walk, ret_found) : look_by(walk, ret_found, gmi_seek_plainly);
 }
 
 static void start(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access)
@@ -166,6 +150,8 @@ void gmi_mark_range(const struct gm_map *map, uint64_t at, uint64_t bytes)
 		uint64_t until = GMI_MIN(last, region->range.last.value);
 
 		gmi_mark(region->dirty, first - region->range.first.value, until - first + 1);
+		if (until == last)
+			break;
 		region = gmi_tree_above(map->root, first);
 	}
 }

@@ -93,6 +93,21 @@ static inline bool gmi_at_hand(const struct gm_view *view, uint64_t at, uint64_t
 	return false;
 }
 
+/* Makes the hot region the near one if a range is in it and may be accessed so. */
+static inline bool gmi_view_approach_hot(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access)
+{
+	uint64_t offset = at - view->hot_first;
+
+	if (offset >= view->hot_room || bytes - 1 >= view->hot_room + 7 - offset)
+		return false;
+	view->near_first = view->hot_first;
+	view->near_bytes = view->hot_room + 7;
+	view->near_hva = view->hot_hva;
+	view->near_dirty = view->hot_dirty;
+	view->near_access = GM_READ | (view->hot_writable ? GM_WRITE : 0);
+	return access != 0 && (access & ~view->near_access) == 0;
+}
+
 /* Marks what was written there. */
 static inline void gmi_mark_spot(const struct gmi_spot *spot, uint64_t bytes)
 {

@@ -76,13 +76,7 @@ int gmi_memory_new(unsigned kinds, const struct gm_map *const *current, const st
 		   struct gmi_domain *domain, void *owner, void (*owner_unref)(void *owner),
 		   struct gm_memory **ret_memory);
 
-/* The region that holds @address, or NULL. See search.h for @seek. */
-static GMI_ALWAYS_INLINE struct gm_region *gmi_map_region_by(const struct gm_map *map, uint64_t address,
-							     gmi_seek_fn *seek)
-{
-	struct gm_region *region = gmi_floor_by(map->root, address, seek);
-
-	return region != NULL && address <= region->range.last.value ? region : NULL;
-}
+/* The region that holds @address, or NULL. */
+struct gm_region *gmi_map_region(const struct gm_map *map, uint64_t address);
 
 #endif

@@ -33,13 +33,23 @@ static struct gmi_node *make(struct gmi_builder *builder, unsigned height)
 	return node;
 }
 
+/* After a change of entries: what is derived from them. */
+static void derive(struct gmi_node *node)
+{
+	unsigned i;
+
+	for (i = 0; i < 7; i++)
+		node->group[i] = node->first[8 * (i + 1)];
+	node->before = node->height > 0 ? node->slot[0] : NULL;
+}
+
 /* One without entries. */
 static struct gmi_node *make_empty(struct gmi_builder *builder, unsigned height)
 {
 	struct gmi_node *node = make(builder, height);
 
 	if (node != NULL)
-		memset(node->first, 0xff, sizeof(node->first));
+		memset(node, 0xff, offsetof(struct gmi_node, before));
 	return node;
 }
 
@@ -67,8 +77,10 @@ static struct gmi_node *own(struct gmi_builder *builder, struct gmi_node *node)
 		return NULL;
 	copy->count = node->count;
 	/* All of them: copies of a known size are short. */
+	memcpy(copy->group, node->group, sizeof(node->group));
 	memcpy(copy->first, node->first, sizeof(node->first));
 	memcpy(copy->slot, node->slot, sizeof(node->slot));
+	copy->before = node->before;
 	drop(builder, node);
 	return copy;
 }
@@ -82,6 +94,7 @@ static void put(struct gmi_node *node, unsigned index, uint64_t first, void *slo
 	node->first[index] = first;
 	node->slot[index] = slot;
 	node->count++;
+	derive(node);
 }
 
 static void take(struct gmi_node *node, unsigned index)
@@ -92,6 +105,7 @@ static void take(struct gmi_node *node, unsigned index)
 	memmove(&node->slot[index], &node->slot[index + 1], behind * sizeof(node->slot[0]));
 	node->count--;
 	node->first[node->count] = UINT64_MAX;
+	derive(node);
 }
 
 /* Moves the entries from @from on to the end of @to, which has room. */
@@ -104,6 +118,8 @@ static void move_tail(struct gmi_node *to, struct gmi_node *node, unsigned from)
 	to->count += moved;
 	node->count = from;
 	memset(&node->first[from], 0xff, moved * sizeof(node->first[0]));
+	derive(to);
+	derive(node);
 }
 
 /*
@@ -153,6 +169,7 @@ static int insert_below(struct gmi_builder *builder, struct gmi_node **node, str
 	if (r < 0)
 		return r;
 	mine->first[index] = child->first[0];
+	derive(mine);
 	return right ? put_or_split(builder, mine, index + 1, right->first[0], right, ret_right) : 0;
 }
 
@@ -199,9 +216,11 @@ static int merge(struct gmi_builder *builder, struct gmi_node *node, unsigned in
 	if (left == NULL)
 		return -ENOMEM;
 	node->slot[index] = left;
+	derive(node);
 	memcpy(&left->first[left->count], right->first, right->count * sizeof(right->first[0]));
 	memcpy(&left->slot[left->count], right->slot, right->count * sizeof(right->slot[0]));
 	left->count += right->count;
+	derive(left);
 	drop(builder, right);
 	take(node, index + 1);
 	return 0;
@@ -232,6 +251,7 @@ static int remove_below(struct gmi_builder *builder, struct gmi_node **node, uin
 		return 0;
 	}
 	mine->first[index] = child->first[0];
+	derive(mine);
 	return child->count < MERGE_BELOW && mine->count > 1 ? merge(builder, mine, index) : 0;
 }
 
@@ -293,23 +313,18 @@ void gmi_tree_free(struct gmi_node *root)
 	gmi_free_line(root);
 }
 
-static GMI_WIDE struct gm_region *floor_widely(const struct gmi_node *root, uint64_t address)
-{
-	return gmi_floor_by(root, address, gmi_seek_widely);
-}
-
-struct gm_region *gmi_tree_floor(const struct gmi_node *root, uint64_t address)
-{
-	return GMI_HAS_WIDE() ? floor_widely(root, address) : gmi_floor_by(root, address, gmi_seek_plainly);
-}
-
-struct gmi_place gmi_tree_seek_last(const struct gmi_node *root)
+struct gmi_place gmi_tree_seek(const struct gmi_node *root, uint64_t address)
 {
 	const struct gmi_node *node = root;
 
 	while (node->height > 0)
-		node = node->slot[node->count - 1];
-	return (struct gmi_place){ node, node->count };
+		node = gmi_slot_before(node, gmi_rank(node, address));
+	return (struct gmi_place){ node, gmi_rank(node, address) };
+}
+
+struct gm_region *gmi_tree_floor(const struct gmi_node *root, uint64_t address)
+{
+	return root != NULL ? gmi_place_region(gmi_tree_seek(root, address)) : NULL;
 }
 
 struct gm_region *gmi_tree_above(const struct gmi_node *root, uint64_t address)
@@ -345,6 +360,12 @@ static int64_t check(const struct gmi_node *node, const struct gm_region **previ
 		if (node->first[i] != UINT64_MAX)
 			return -1;
 	}
+	for (i = 0; i < 8; i++) {
+		if (node->group[i] != (i < 7 ? node->first[8 * (i + 1)] : UINT64_MAX))
+			return -1;
+	}
+	if (node->before != (node->height > 0 ? node->slot[0] : NULL))
+		return -1;
 	for (i = 0; i < node->count; i++) {
 		if (node->height > 0) {
 			const struct gmi_node *child = node->slot[i];
