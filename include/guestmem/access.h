@@ -91,9 +91,6 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
  * there, and behind callbacks, too. An @order that makes no sense for the operation is taken for GM_SEQ_CST. As in C11, a store
  * and a later load of another object (used index, then flags of the available ring) keep their order if both are GM_SEQ_CST.
  */
-int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw);
-int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw);
-
 /* gcc takes an order that makes no sense for SEQ_CST by itself; clang would take it for RELAXED. */
 #ifdef __clang__
 #define GMI_LOAD_ORDER(order)  ((order) == GM_RELAXED || (order) == GM_ACQUIRE ? (order) : GM_SEQ_CST)
@@ -104,6 +101,8 @@ int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order,
 #endif
 
 #define GM_DEFINE_OBJECT(bits)                                                                                         \
+	int gmi_load_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t *ret_number);           \
+	int gmi_store_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t number);               \
 	GM_CHECKED GM_INLINE int gm_load_u##bits(struct gm_view *view, struct gm_gpa at, int order,                    \
 						 uint##bits##_t *ret_number)                                           \
 	{                                                                                                              \
@@ -114,7 +113,7 @@ int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order,
 						      GMI_LOAD_ORDER(order));                                          \
 			return 0;                                                                                      \
 		}                                                                                                      \
-		return gmi_load(view, at, bits / 8, order, ret_number);                                                \
+		return gmi_load_u##bits(view, at, order, ret_number);                                                  \
 	}                                                                                                              \
 	GM_CHECKED GM_INLINE int gm_store_u##bits(struct gm_view *view, struct gm_gpa at, int order,                   \
 						  uint##bits##_t number)                                               \
@@ -127,7 +126,7 @@ int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order,
 				gmi_dirty_mark_at(view->hot_dirty, offset);                                            \
 			return 0;                                                                                      \
 		}                                                                                                      \
-		return gmi_store(view, at, bits / 8, order, &number);                                                  \
+		return gmi_store_u##bits(view, at, order, number);                                                     \
 	}
 
 #define GM_DEFINE_ORDERED_OBJECT(kind, bits)                                                                           \

@@ -58,7 +58,7 @@ static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned by
 	const struct gm_region *region;
 	uint64_t offset;
 
-	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || at == UINT64_MAX))
+	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || (bytes == 1 && at == UINT64_MAX)))
 		return load_slowly(view, at, bytes, order, ret_raw);
 	region = gmi_floor_by(map->root, at, seek);
 	if (GM_UNLIKELY(region == NULL))
@@ -68,22 +68,6 @@ static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned by
 		return load_slowly(view, at, bytes, order, ret_raw);
 	gmi_view_missed(view, region);
 	return gmi_bytes_load(region->hva + offset, bytes, order, ret_raw);
-}
-
-static GMI_WIDE int load_widely(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw)
-{
-	return load(view, at, bytes, order, ret_raw, gmi_seek_widely);
-}
-
-static GMI_PLAIN int load_plainly(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw)
-{
-	return load(view, at, bytes, order, ret_raw, gmi_seek_plainly);
-}
-
-GMI_PUBLIC int gmi_load(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, void *ret_raw)
-{
-	return GMI_HAS_WIDE() ? load_widely(view, at.value, bytes, order, ret_raw)
-			      : load_plainly(view, at.value, bytes, order, ret_raw);
 }
 
 static int store_copy(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw)
@@ -123,7 +107,7 @@ static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned b
 	uint64_t offset;
 	int r;
 
-	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || at == UINT64_MAX))
+	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || (bytes == 1 && at == UINT64_MAX)))
 		return store_slowly(view, at, bytes, order, raw);
 	region = gmi_floor_by(map->root, at, seek);
 	if (GM_UNLIKELY(region == NULL))
@@ -139,18 +123,40 @@ static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned b
 	return r;
 }
 
-static GMI_WIDE int store_widely(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw)
-{
-	return store(view, at, bytes, order, raw, gmi_seek_widely);
-}
+/* One function for each size: that is a parameter less, and two questions. */
+#define GMI_DEFINE_OBJECT(bits)                                                                                        \
+	static GMI_WIDE int load_u##bits##_widely(struct gm_view *view, uint64_t at, int order,                        \
+						  uint##bits##_t *ret_number)                                          \
+	{                                                                                                              \
+		return load(view, at, bits / 8, order, ret_number, gmi_seek_widely);                                   \
+	}                                                                                                              \
+	static GMI_PLAIN int load_u##bits##_plainly(struct gm_view *view, uint64_t at, int order,                      \
+						    uint##bits##_t *ret_number)                                        \
+	{                                                                                                              \
+		return load(view, at, bits / 8, order, ret_number, gmi_seek_plainly);                                  \
+	}                                                                                                              \
+	GMI_PUBLIC int gmi_load_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t *ret_number) \
+	{                                                                                                              \
+		return GMI_HAS_WIDE() ? load_u##bits##_widely(view, at.value, order, ret_number)                       \
+				      : load_u##bits##_plainly(view, at.value, order, ret_number);                     \
+	}                                                                                                              \
+	static GMI_WIDE int store_u##bits##_widely(struct gm_view *view, uint64_t at, int order,                       \
+						   uint##bits##_t number)                                              \
+	{                                                                                                              \
+		return store(view, at, bits / 8, order, &number, gmi_seek_widely);                                     \
+	}                                                                                                              \
+	static GMI_PLAIN int store_u##bits##_plainly(struct gm_view *view, uint64_t at, int order,                     \
+						     uint##bits##_t number)                                            \
+	{                                                                                                              \
+		return store(view, at, bits / 8, order, &number, gmi_seek_plainly);                                    \
+	}                                                                                                              \
+	GMI_PUBLIC int gmi_store_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t number)     \
+	{                                                                                                              \
+		return GMI_HAS_WIDE() ? store_u##bits##_widely(view, at.value, order, number)                          \
+				      : store_u##bits##_plainly(view, at.value, order, number);                        \
+	}
 
-static GMI_PLAIN int store_plainly(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw)
-{
-	return store(view, at, bytes, order, raw, gmi_seek_plainly);
-}
-
-GMI_PUBLIC int gmi_store(struct gm_view *view, struct gm_gpa at, unsigned bytes, int order, const void *raw)
-{
-	return GMI_HAS_WIDE() ? store_widely(view, at.value, bytes, order, raw)
-			      : store_plainly(view, at.value, bytes, order, raw);
-}
+GMI_DEFINE_OBJECT(8)
+GMI_DEFINE_OBJECT(16)
+GMI_DEFINE_OBJECT(32)
+GMI_DEFINE_OBJECT(64)

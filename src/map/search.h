@@ -102,7 +102,8 @@ static GMI_ALWAYS_INLINE struct gmi_place gmi_seek_plainly(const struct gmi_node
 }
 
 #if defined(__x86_64__)
-#define GMI_WIDE       __attribute__((target("avx512f,avx512dq,popcnt")))
+/* At the beginning of a cache line: where they happen to stand made a fifth of the time of such short functions. */
+#define GMI_WIDE       __attribute__((target("avx512f,avx512dq,popcnt"), aligned(64)))
 #define GMI_HAS_WIDE() GM_LIKELY(__builtin_cpu_supports("avx512dq"))
 
 static GMI_ALWAYS_INLINE GMI_WIDE uint64_t gmi_below_widely(const uint64_t *first, __m512i address)
