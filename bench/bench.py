@@ -29,6 +29,9 @@ import rows  # noqa: E402
 OURS = ['ours', 'ours_lto', 'raw']
 PEERS = ['vm-memory', 'dpdk']
 ANSWER_TIMEOUT_S = 600
+# Kinds of a row that shall cost as little, against the peer, as the regular one: at most so many times as much.
+VARIANTS = ['irregular', 'hostile']
+VARIANT_MOST = 1.25
 
 
 class WorkerError(Exception):
@@ -163,6 +166,31 @@ def times(value):
     return '-' if value is None else '%.2f' % value
 
 
+def compare_variants(results):
+    """
+    What irregular maps and hostile addresses change: of each, its ratio to the peer against that of its regular row, and both to
+    the same peer, whichever is the best at the regular one.
+    """
+    by_name = {result['name']: result for result in results}
+    for result in results:
+        name, _, variant = result['name'].rpartition('/')
+        regular = by_name.get(name)
+        if variant not in VARIANTS or not regular or regular['peer'] not in result['peers']:
+            continue
+        was = regular['ours_to_peer']
+        now = ratio(result['ours_ns'], result['peers'][regular['peer']]['ns'])
+        if was and now:
+            yield {'name': result['name'], 'peer': regular['peer'], 'regular_ours_to_peer': was, 'ours_to_peer': now, 'change': now / was,
+                   'too_much': now / was > VARIANT_MOST}
+
+
+def variants_table(variants):
+    lines = [['name', 'peer', 'ours/peer', 'regular', 'change', '']]
+    lines += [[variant['name'], variant['peer'], times(variant['ours_to_peer']), times(variant['regular_ours_to_peer']),
+               times(variant['change']), 'TOO MUCH' if variant['too_much'] else ''] for variant in variants]
+    return align(lines, {0, 1, 5})
+
+
 HEADINGS = ['row', 'name', 'ours', 'median', 'LTO', 'peer', 'its ns', 'median', 'raw', 'aim', 'ours/peer', 'ours/raw', 'ours/aim', '']
 
 
@@ -174,8 +202,12 @@ def table_of(results):
             figure(result['ours_lto_ns']), result['peer'] or '-', figure(result['peer_ns']), figure(result['peer_median_ns']),
             figure(result['raw_ns']), figure(result['aim_ns']), times(result['ours_to_peer']), times(result['ours_to_raw']),
             times(result['ours_to_aim']), 'MISSED' if result['aim_missed'] else ''])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    left = {1, 5, 13}
+    return align(lines, {1, 5, 13})
+
+
+def align(lines, left):
+    """@left: columns of words."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         yield '  '.join(cell.ljust(width) if column in left else cell.rjust(width)
                         for column, (cell, width) in enumerate(zip(line, widths))).rstrip()
@@ -287,11 +319,33 @@ def write_results(options, results, workers, complaints):
         'programs': [worker.name for worker in workers],
         'failures': complaints,
         'results': results,
+        'variants': list(compare_variants(results)),
     }
     path.write_text(json.dumps(document, indent=1) + '\n', encoding='utf-8')
     measured = {result['name']: {'ours': result['ours_ns'], 'raw': result['raw_ns'], 'peer': result['peers'].get(peer, {}).get('ns')}
                 for result in results}
     return [path] + pictures.write_all(options.out, measured, peer)
+
+
+def run_scale(options, complaints):
+    """Sections under many readers, and memory: a program of its own, which needs all CPUs. Part of a run of everything only."""
+    program = options.folder / 'scale'
+    if options.only or options.worker or options.short:
+        return
+    sys.stdout.flush()
+    paths = [options.out / 'bench-scale.json', options.out / 'bench-histogram.svg']
+    command = [str(program), '--json', str(paths[0]), '--svg', str(paths[1])]
+    print(flush=True)
+    try:
+        status = subprocess.run(command + (['--seconds', '0.2'] if options.quick else []), check=False).returncode
+    except OSError as error:
+        complaints.append('scale: %s' % error)
+        return
+    if status:
+        complaints.append('scale: ended with status %d' % status)
+        return
+    for path in paths:
+        print('written: %s' % path)
 
 
 def main(arguments):
@@ -310,8 +364,14 @@ def main(arguments):
     if with_aim:
         missed = sum(result['aim_missed'] for result in with_aim)
         print('%d of %d aims reached' % (len(with_aim) - missed, len(with_aim)))
+    variants = list(compare_variants(results))
+    if variants:
+        print('\nIrregular maps and hostile addresses: ratios to the peer, against the regular row; at most %.2f times as much' % VARIANT_MOST)
+        print('\n'.join(variants_table(variants)))
+        print('%d of %d within that\n' % (sum(not variant['too_much'] for variant in variants), len(variants)))
     for path in write_results(options, results, workers, complaints):
         print('written: %s' % path)
+    run_scale(options, complaints)
     for complaint in complaints:
         print('bench: ' + complaint, file=sys.stderr)
     return 1 if complaints else 0

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #
-# Builds our workers into build/bench/: "ours" against the library as "make install" would install it, shared, with its installed
-# headers, by what pkg-config says; "ours-lto" with the archive and link-time optimization of both; and "raw", without it.
+# Builds our programs into build/bench/. "ours" is linked with the library as "make install" would install it, shared, with its
+# installed headers, by what pkg-config says; so is "scale". "ours-lto" has the archive and link-time optimization of both; "raw"
+# does without the library.
 #
 # usage: build.sh
 set -eu
@@ -41,6 +42,7 @@ common="bench/worker.c bench/places.c bench/queue.c"
 {
 	quietly "$cc" $cflags -o "$out/ours" $common bench/ours*.c -Wl,-rpath,"$prefix/lib" $(pkg-config --libs guestmem) -pthread
 	quietly "$cc" $cflags -o "$out/raw" $common bench/raw.c -pthread
+	quietly "$cc" $cflags -o "$out/scale" bench/scale/*.c -Wl,-rpath,"$prefix/lib" $(pkg-config --libs guestmem) -lm -pthread
 }
 
 # Not every compiler can; then there is no such column.

@@ -106,7 +106,7 @@ static void read_bytes(uint64_t count)
 
 	gm_view_enter(&world.view);
 	for (i = 0; i < count; i++) {
-		r |= gm_read(&world.view, gm_gpa(0), buffer, buffer_bytes);
+		r |= gm_read(&world.view, gm_gpa(bench_hide(0)), buffer, buffer_bytes);
 		bench_keep_memory(buffer);
 	}
 	gm_view_leave(&world.view);

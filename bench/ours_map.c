@@ -10,9 +10,9 @@
 #define BUSY_REGIONS 8
 
 static const struct gm_map *map;
-static pthread_t writer;
-static bool stop;
-static int reader_cpu;
+static pthread_t other;
+static bool stop, has_begun;
+static int timed_cpu;
 
 static void set_up_find(const struct bench_name *name)
 {
@@ -75,31 +75,65 @@ static void change(bool is_insert)
 }
 
 /* What was removed can be inserted again when nobody reads a map that has it. */
-static void *write_all_the_time(void *unused)
+static void insert_remove_busy(uint64_t count)
 {
-	bench_leave_cpu(reader_cpu);
-	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+	uint64_t i;
+
+	for (i = 0; i < count; i++) {
 		change(true);
 		change(false);
 		while (gm_space_reclaim(world.space) > 0)
 			;
 	}
+}
+
+static void *write_all_the_time(void *unused)
+{
+	bench_leave_cpu(timed_cpu);
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		insert_remove_busy(1);
+		__atomic_store_n(&has_begun, true, __ATOMIC_RELEASE);
+	}
 	return unused;
+}
+
+/* Another device, on a CPU of its own where there is one. */
+static void *read_all_the_time(void *unused)
+{
+	struct gm_view view;
+
+	bench_leave_cpu(timed_cpu);
+	bench_must(gm_view_init(&view, world.memory, "another", 0), "view");
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		gm_view_enter(&view);
+		bench_keep_memory(&view);
+		gm_view_leave(&view);
+		__atomic_store_n(&has_begun, true, __ATOMIC_RELEASE);
+	}
+	bench_must(gm_view_fini(&view), "closing the view");
+	return unused;
+}
+
+static void begin(void *(*work)(void *))
+{
+	stop = has_begun = false;
+	timed_cpu = sched_getcpu();
+	bench_must(-pthread_create(&other, NULL, work, NULL), "thread");
+	while (!__atomic_load_n(&has_begun, __ATOMIC_ACQUIRE))
+		sched_yield();
 }
 
 static void set_up_busy(const struct bench_name *name)
 {
 	set_up_sections(name);
 	world_add_spare();
-	stop = false;
-	reader_cpu = sched_getcpu();
-	bench_must(-pthread_create(&writer, NULL, write_all_the_time, NULL), "thread");
+	begin(write_all_the_time);
 }
 
 static void tear_down_busy(void)
 {
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
-	bench_must(-pthread_join(writer, NULL), "join");
+	bench_must(-pthread_join(other, NULL), "join");
 	world_free();
 }
 
@@ -107,6 +141,12 @@ static void set_up_updates(const struct bench_name *name)
 {
 	world_build(bench_places_of(name), 0);
 	world_add_spare();
+}
+
+static void set_up_updates_busy(const struct bench_name *name)
+{
+	set_up_updates(name);
+	begin(read_all_the_time);
 }
 
 static void insert_remove(uint64_t count)
@@ -141,6 +181,13 @@ const struct bench_row ours_map_rows[] = {
 		.set_up = set_up_updates,
 		.run = insert_remove,
 		.tear_down = world_free,
+	},
+	{
+		.base = "insert_remove_busy",
+		.listed = "/512 /32768",
+		.set_up = set_up_updates_busy,
+		.run = insert_remove_busy,
+		.tear_down = tear_down_busy,
 	},
 	{ .base = NULL },
 };

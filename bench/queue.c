@@ -4,8 +4,7 @@
 #include <endian.h>
 #include <string.h>
 
-#define QUEUE_NEXT 1
-#define CHAINS     (QUEUE_SIZE / QUEUE_PARTS)
+#define CHAINS (QUEUE_SIZE / QUEUE_PARTS)
 
 /* In any region: a header, data, a status. */
 static const struct {

@@ -21,6 +21,7 @@
 /* Of the indexes, and of the first entries, in their rings. */
 #define QUEUE_INDEX   2
 #define QUEUE_ENTRIES 4
+#define QUEUE_NEXT    1 /* flags of a descriptor */
 #define QUEUE_WRITE   2
 
 #define QUEUE_PARTS      3

@@ -11,9 +11,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Long enough for the clock, short enough for the programs to take turns. */
 #define REPETITION_NS UINT64_C(20000000)
+#define AREA_BORDER   UINT64_C(0x200000)
 
 /* The one name whose state is kept. */
 static struct {
@@ -63,10 +65,21 @@ uint64_t bench_random(uint64_t *state)
 
 unsigned char *bench_area(uint64_t bytes)
 {
-	void *area = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	unsigned char *mapped = mmap(NULL, bytes + AREA_BORDER, PROT_READ | PROT_WRITE, flags, -1, 0), *area;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before;
 
-	if (area == MAP_FAILED)
+	if (mapped == MAP_FAILED)
 		bench_fail("no %" PRIu64 " bytes of memory: %s", bytes, strerror(errno));
+	before = -(uintptr_t)mapped % AREA_BORDER;
+	area = mapped + before;
+	bytes = (bytes + page - 1) / page * page;
+	if (before > 0)
+		munmap(mapped, before);
+	if (before < AREA_BORDER)
+		munmap(area + bytes, AREA_BORDER - before);
+	/* Refused by a kernel that has no huge pages. */
+	(void)madvise(area, bytes, MADV_NOHUGEPAGE);
 	return area;
 }
 

@@ -56,11 +56,21 @@ void bench_must(int64_t r, const char *what);
 uint64_t bench_clock(void);
 /* xorshift64. */
 uint64_t bench_random(uint64_t *state);
-/* Private anonymous memory, not touched yet. */
+/*
+ * Private anonymous memory, not touched yet. Always from a border of 2 MiB on, and always of small pages: so what is copied from
+ * and what is copied to stand alike in all workers, wherever the kernel has room.
+ */
 unsigned char *bench_area(uint64_t bytes);
 void bench_area_free(unsigned char *area, uint64_t bytes);
 /* For a thread that shall not disturb the one that is timed on @cpu: keep off it, where there are others. */
 void bench_leave_cpu(int cpu);
+
+/* The same number, of which the compiler knows nothing. */
+static inline uint64_t bench_hide(uint64_t value)
+{
+	__asm__("" : "+r"(value));
+	return value;
+}
 
 /* What the compiler may not drop, and memory that it has to take for read and written. */
 static inline void bench_keep(uint64_t value)

@@ -30,7 +30,11 @@ impl Random {
     }
 }
 
-/// Private anonymous memory.
+/// Where areas begin: on a border of so many bytes.
+const BORDER: usize = 2 << 20;
+
+/// Private anonymous memory; from a border on and of small pages, as in all programs: so what is copied from and what is copied
+/// to stand alike in all of them.
 pub struct Area {
     start: *mut u8,
     bytes: usize,
@@ -41,11 +45,24 @@ impl Area {
         let bytes = bytes as usize;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping.
-        let start = unsafe { libc::mmap(null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
+        let mapped = unsafe { libc::mmap(null_mut(), bytes + BORDER, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        if mapped == libc::MAP_FAILED {
             failed(std::io::Error::last_os_error());
         }
-        Area { start: start as *mut u8, bytes }
+        let before = (mapped as usize).wrapping_neg() % BORDER;
+        let whole = (bytes + PAGE as usize - 1) / PAGE as usize * PAGE as usize;
+        // SAFETY: all inside of the new mapping, of which nobody else knows.
+        unsafe {
+            let start = (mapped as *mut u8).add(before);
+            if before > 0 {
+                libc::munmap(mapped, before);
+            }
+            if before < BORDER {
+                libc::munmap(start.add(whole) as *mut libc::c_void, BORDER - before);
+            }
+            libc::madvise(start as *mut libc::c_void, whole, libc::MADV_NOHUGEPAGE);
+            Area { start, bytes }
+        }
     }
 
     pub fn at(&self, offset: u64) -> *mut u8 {

@@ -16,6 +16,7 @@ const BUSY_REGIONS: usize = 8;
 pub fn names(names: &mut Vec<String>) {
     names.extend(["enter_leave", "enter_leave_busy"].map(String::from));
     names.extend(curve().map(|regions| format!("insert_remove/{}", regions)));
+    names.extend(["insert_remove_busy/512", "insert_remove_busy/32768"].map(String::from));
 }
 
 /// A map with a region of its own to be plugged into the gap behind the one in the middle.
@@ -97,8 +98,8 @@ fn leave_cpu(cpu: i32) {
     }
 }
 
-fn new_enter_leave_busy() -> Row {
-    let Plug { guest, region, place } = new_plug(BUSY_REGIONS);
+/// Runs @work on another CPU over and over, until the guest is dropped.
+fn busy(guest: Guest<()>, mut work: impl FnMut(&GuestMemoryAtomic<Memory<()>>) + Send + 'static) -> Busy {
     let stop = Arc::new(AtomicBool::new(false));
     let begun = Arc::new(AtomicBool::new(false));
     // SAFETY: no arguments.
@@ -108,7 +109,7 @@ fn new_enter_leave_busy() -> Row {
         move || {
             leave_cpu(cpu);
             while !stop.load(Ordering::Relaxed) {
-                insert_remove(&memory, &region, &place);
+                work(&memory);
                 begun.store(true, Ordering::Relaxed);
             }
         }
@@ -117,7 +118,26 @@ fn new_enter_leave_busy() -> Row {
     while !begun.load(Ordering::Relaxed) {
         thread::yield_now();
     }
+    busy
+}
+
+fn new_enter_leave_busy() -> Row {
+    let Plug { guest, region, place } = new_plug(BUSY_REGIONS);
+    let busy = busy(guest, move |memory| insert_remove(memory, &region, &place));
     Box::new(move |count| all(count, || enter_leave(busy.guest().memory(), count)))
+}
+
+/// Updates while another thread takes snapshots without pause.
+fn new_insert_remove_busy(regions: usize) -> Row {
+    let Plug { guest, region, place } = new_plug(regions);
+    let busy = busy(guest, |memory| enter_leave(memory, 1));
+    Box::new(move |count| {
+        all(count, || {
+            for _ in 0..count {
+                insert_remove(busy.guest().memory(), &region, &place);
+            }
+        })
+    })
 }
 
 fn new_insert_remove(regions: usize) -> Row {
@@ -137,6 +157,7 @@ pub fn row(parts: &[&str]) -> Option<Row> {
     match *parts {
         ["enter_leave"] => Some(new_enter_leave()),
         ["enter_leave_busy"] => Some(new_enter_leave_busy()),
+        ["insert_remove_busy", regions] => Some(new_insert_remove_busy(regions_of(regions)?)),
         ["insert_remove", regions] => Some(new_insert_remove(regions_of(regions)?)),
         _ => None,
     }
