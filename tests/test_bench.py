@@ -129,6 +129,42 @@ def test_figures(folder, out):
     assert said.count('MISSED') == 1 and '2 of 3 aims reached' in said, said
 
 
+def test_variants(folder, out):
+    """Each against its regular row and that row's best peer; what that peer has not measured is not compared."""
+    regular, irregular, hostile = 'load_scattered/8', 'load_scattered/8/irregular', 'load_scattered/8/hostile'
+    workers = {
+        'ours': make_fake(folder, 'ours', {regular: [2.0], irregular: [5.0], hostile: [2.4], 'find/4096/hostile': [9.0]}),
+        'vm-memory': make_fake(folder, 'vm', {regular: [4.0], irregular: [8.0], hostile: [4.0], 'find/4096/hostile': [1.0]}),
+        'dpdk': make_fake(folder, 'dpdk', {regular: [16.0], irregular: [1.0]}),
+    }
+    status, said, trouble, document = run(out, regular, irregular, hostile, 'find/4096/hostile', workers=workers)
+    assert status == 0, trouble
+    found = [(variant['name'], variant['peer'], round(variant['change'], 6), variant['too_much']) for variant in document['variants']]
+    assert found == [(irregular, 'vm-memory', 1.25, False), (hostile, 'vm-memory', 1.2, False)], found
+    assert '2 of 2 within' in said and 'TOO MUCH' not in said, said
+    workers['ours'] = make_fake(folder, 'ours', {regular: [2.0], irregular: [5.1], hostile: [2.4]})
+    _, said, _, document = run(out, regular, irregular, hostile, workers=workers)
+    assert [variant['too_much'] for variant in document['variants']] == [True, False], document['variants']
+    assert '1 of 2 within' in said and said.count('TOO MUCH') == 1, said
+
+
+def test_scale(folder, out):
+    """Comes after all else, where all is measured; its failure is one of the benchmark's."""
+    folder.mkdir()
+    make_fake(folder, 'ours', {'load/1': [1.0]})
+    make_fake(folder, 'raw', {'load/1': [1.0]})
+    for code, expected in [(0, 'written: %s' % (out / 'bench-histogram.svg')), (3, 'scale: ended with status 3')]:
+        (folder / 'scale').write_text('#!/bin/sh\necho "told $*"\nexit %d\n' % code)
+        os.chmod(folder / 'scale', 0o755)
+        command = [sys.executable, '-B', BENCH, '--quick', '--out', str(out), '--folder', str(folder)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+        assert done.returncode == 1 and 'does not know mark_1g' in done.stderr, done.stderr
+        assert 'told --json %s --svg' % (out / 'bench-scale.json') in done.stdout, done.stdout
+        assert expected in done.stdout + done.stderr, (expected, done.stdout, done.stderr)
+        done = subprocess.run(command + ['load/1'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+        assert done.returncode == 0 and 'told' not in done.stdout, done.stdout
+
+
 def test_failures(folder, out):
     good = make_fake(folder, 'good', {'load/1': [1.0]})
     for name, figures in [('error', {'load/1': ['error no memory']}), ('empty', {'load/1': ['']})]:
@@ -156,6 +192,8 @@ def main():
         test_workers_answer()
         test_every_name(folder / 'all')
         test_figures(folder, folder / 'figures')
+        test_variants(folder, folder / 'variants')
+        test_scale(folder / 'programs', folder / 'scale')
         test_failures(folder, folder / 'failures')
 
 
