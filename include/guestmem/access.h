@@ -74,8 +74,8 @@ GM_CHECKED int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, 
  * Guest to caller; caller to guest; one byte all over; guest to guest, where the two ranges may overlap: the result is that
  * of reading all of it first. (But where two regions show the same bytes of a file, one is not known to overlap the other.)
  */
-GM_CHECKED int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes);
-GM_CHECKED int gm_write(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes);
+GM_CHECKED GM_DIRECT int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes);
+GM_CHECKED GM_DIRECT int gm_write(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes);
 GM_CHECKED int gm_fill(struct gm_view *view, struct gm_gpa at, unsigned char byte, uint64_t bytes);
 GM_CHECKED int gm_copy(struct gm_view *view, struct gm_gpa to, struct gm_gpa from, uint64_t bytes);
 
@@ -101,8 +101,8 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
 #endif
 
 #define GM_DEFINE_OBJECT(bits)                                                                                         \
-	int gmi_load_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t *ret_number);           \
-	int gmi_store_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t number);               \
+	GM_DIRECT int gmi_load_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t *ret_number); \
+	GM_DIRECT int gmi_store_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t number);     \
 	GM_CHECKED GM_INLINE int gm_load_u##bits(struct gm_view *view, struct gm_gpa at, int order,                    \
 						 uint##bits##_t *ret_number)                                           \
 	{                                                                                                              \
@@ -208,9 +208,9 @@ GM_INLINE bool gmi_is_near(const struct gm_view *view, uint64_t offset, uint64_t
 	return offset < view->near_bytes && bytes - 1 < view->near_bytes - offset && view->slot;
 }
 
-GM_CHECKED int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
-			struct gm_span *ret_span);
-void gmi_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
+GM_CHECKED GM_DIRECT int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
+				  struct gm_span *ret_span);
+GM_DIRECT void gmi_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes);
 
 /**
  * gm_span - the piece of a range that begins at @at

@@ -82,7 +82,7 @@ static inline void gmi_view_heat(struct gm_view *view, const struct gm_region *r
  * accesses here and there would each wait for the look-up before, to know what the hot region is: whether the next is in it is a
  * guess until then, and a wrong one would cost all of that time. And what is accessed once does not push out what is accessed always.
  */
-#define GMI_COOL 16
+#define GMI_COOL 64
 static inline void gmi_view_missed(struct gm_view *view, const struct gm_region *region)
 {
 	if (GM_UNLIKELY(--view->cool < 0)) {
