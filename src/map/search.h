@@ -130,8 +130,10 @@ static GMI_ALWAYS_INLINE GMI_WIDE struct gmi_place gmi_seek_widely(const struct 
 }
 #else
 #define GMI_WIDE
-#define GMI_HAS_WIDE()  0
-#define gmi_seek_widely gmi_seek_plainly
+#define GMI_HAS_WIDE()      0
+#define gmi_rank_widely     gmi_rank_plainly
+#define gmi_rank_few_widely gmi_rank_few_plainly
+#define gmi_seek_widely     gmi_seek_plainly
 #endif
 
 #undef GMI_DESCEND
