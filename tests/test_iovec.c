@@ -10,6 +10,7 @@
 #define CALLS  UINT64_C(0x23000)
 #define WRONLY UINT64_C(0x25000)
 #define DEVICE UINT64_C(0x27000)
+#define EXEC   UINT64_C(0x28000)
 #define BIG    UINT64_C(0x100000)
 #define TOP    (UINT64_MAX - PAGE + 1)
 #define SIZE   (16 * PAGE)
@@ -31,6 +32,7 @@ static int setup(void **state)
 	specs[n++] = (struct spec){ .first = WRONLY, .bytes = PAGE, .prot = GM_WRITE };
 	specs[n++] = (struct spec){ .first = WRONLY + PAGE, .bytes = PAGE };
 	specs[n++] = (struct spec){ .first = DEVICE, .bytes = PAGE, .kind = GM_DEVICE };
+	specs[n++] = (struct spec){ .first = EXEC, .bytes = PAGE, .prot = GM_READ | GM_WRITE | GM_EXEC };
 	specs[n++] = (struct spec){ .first = BIG, .bytes = SIZE };
 	specs[n++] = (struct spec){ .first = TOP, .bytes = PAGE };
 	world_new(&world, specs, n, GM_ONLY_RAM, 0);
@@ -105,9 +107,15 @@ static void refused_spans(void **state)
 	refuse_span(RAM, UINT64_MAX, GM_READ, -GM_EWRAP);
 	refuse_span(RAM, 0, GM_READ, -EINVAL);
 	refuse_span(RAM, 8, 0, -EINVAL);
-	refuse_span(RAM, 8, 4, -EINVAL);
+	refuse_span(RAM, 8, GM_EXEC, -EINVAL);
+	/* A protection, but no access: not where it is permitted either, near or not. */
+	refuse_span(EXEC, 8, GM_EXEC, -EINVAL);
+	try_span(EXEC, 8, GM_READ | GM_WRITE, 8);
+	refuse_span(EXEC, 8, GM_EXEC, -EINVAL);
+	refuse_span(EXEC, 8, GM_READ | GM_EXEC, -EINVAL);
+	try_span(RAM, 8, GM_READ, 8);
 	gm_view_leave(&world.view);
-	refuse_span(RAM, 8, GM_READ, -EINVAL);
+	refuse_span(RAM, 8, GM_READ, -EINVAL); /* though it is near */
 	gm_view_enter(&world.view);
 }
 

@@ -105,7 +105,7 @@ static inline void gmi_view_approach(struct gm_view *view, const struct gm_regio
 	view->near_bytes = gm_region_bytes(region);
 	view->near_hva = region->hva;
 	view->near_dirty = (const struct gmi_dirty_head *)region->dirty;
-	view->near_access = region->prot;
+	view->near_access = region->prot & (GM_READ | GM_WRITE);
 }
 
 #endif

@@ -66,9 +66,9 @@ static GMI_ALWAYS_INLINE int span(struct gm_view *view, uint64_t at, uint64_t by
 	if (GM_UNLIKELY(map == NULL || at == UINT64_MAX))
 		return span_slowly(view, at, bytes, access, ret_span);
 	region = gmi_floor_by(map->root, at, seek);
-	/* An access that is none is none of a region's either. What is mapped has no 2^64 bytes, so bytes - 1 only wraps for none. */
+	/* What is mapped has no 2^64 bytes, so bytes - 1 only wraps for none. */
 	if (GM_UNLIKELY(region == NULL || at > region->range.last.value || bytes - 1 > region->range.last.value - at ||
-			access == 0 || (access & ~region->prot) != 0 ||
+			!is_access(access) || (access & ~region->prot) != 0 ||
 			((region->readable | region->writable) & view->kinds) == 0))
 		return span_slowly(view, at, bytes, access, ret_span);
 	gmi_view_approach(view, region);
