@@ -27,6 +27,8 @@ static struct {
 	uint64_t dirty[WORLD_MAX];
 	unsigned kinds;
 	bool dispatch;
+	bool owned;
+	uint64_t owner;
 } model;
 
 static uint64_t below(uint64_t limit)
@@ -44,7 +46,9 @@ static uint64_t cell_of(uint64_t address)
 
 static void add_spec(unsigned *count, uint64_t first, uint64_t bytes)
 {
-	static const unsigned prots[] = { 0, 0, 0, 0, GM_READ, GM_WRITE, GM_READ | GM_WRITE };
+	static const unsigned prots[] = {
+		0, 0, 0, 0, GM_READ, GM_WRITE, GM_READ | GM_WRITE, GM_READ | GM_EXEC, GM_EXEC
+	};
 	static const enum gm_kind kinds[] = { GM_RAM, GM_RAM, GM_RAM, GM_RAM, GM_RAM, GM_DAX, GM_FIRMWARE, GM_DEVICE };
 	bool pages = first % PAGE == 0 && bytes % PAGE == 0;
 
@@ -52,12 +56,39 @@ static void add_spec(unsigned *count, uint64_t first, uint64_t bytes)
 		.first = first,
 		.bytes = bytes,
 		.kind = kinds[below(8)],
-		.prot = prots[below(7)],
+		.prot = prots[below(9)],
 		.callbacks = !pages || below(5) == 0,
 		.no_log = below(6) == 0,
 		.tag = below(4),
 	};
 	++*count;
+}
+
+/* More regions than a leaf of the map's tree has, mostly adjacent ones that permit all, so that ranges cross many of them. */
+static unsigned crowd_window(unsigned count, uint64_t bytes)
+{
+	uint64_t at = 0;
+
+	while (at < bytes && count < 140) {
+		uint64_t size = count < 110 ? below(100) + 1 : PAGE;
+
+		if (count < 110 && below(30) == 0)
+			at += below(2) ? 1 : below(100);
+		if (size == PAGE)
+			at = (at + PAGE - 1) / PAGE * PAGE;
+		if (at >= bytes)
+			break;
+		if (size > bytes - at)
+			size = bytes - at;
+		add_spec(&count, at, size);
+		if (below(30) != 0) {
+			specs[count - 1].kind = GM_RAM;
+			specs[count - 1].prot = 0;
+			specs[count - 1].callbacks = size != PAGE;
+		}
+		at += size;
+	}
+	return count;
 }
 
 /* Regions one after the other, some with gaps, some that are not whole pages. */
@@ -79,13 +110,14 @@ static unsigned fill_window(unsigned count, uint64_t base, uint64_t bytes)
 	return count;
 }
 
-static void new_map(void)
+static void new_map(bool crowded)
 {
-	unsigned count = fill_window(0, 0, WINDOW);
+	unsigned count = crowded ? crowd_window(0, WINDOW) : fill_window(0, 0, WINDOW);
 
-	count = fill_window(count, 0 - TOP_WINDOW, TOP_WINDOW);
+	count = crowded ? count : fill_window(count, 0 - TOP_WINDOW, TOP_WINDOW);
 	model.kinds = below(2) ? GM_ALL_KINDS : GM_RAM_AND_DAX;
 	model.dispatch = below(2);
+	model.owned = false;
 	world_new(&world, specs, count, model.kinds, model.dispatch ? GM_VIEW_DISPATCH : 0);
 	world_reset(&world, (unsigned)below(256));
 	for (uint64_t i = 0; i < CELLS; i++)
@@ -112,6 +144,8 @@ static int obstacle(uint64_t address, unsigned access, bool mapped)
 	spec = &specs[model.region[cell]];
 	if (!(model.kinds & GM_KIND_BIT(spec->kind)) || (spec->kind == GM_DEVICE && !model.dispatch))
 		return -GM_ENOTRAM;
+	if (spec->kind == GM_DEVICE && model.owned && spec->tag == model.owner)
+		return -GM_EREENTRY;
 	prot = spec->prot ? spec->prot : spec->kind == GM_FIRMWARE ? GM_READ : GM_READ | GM_WRITE;
 	if (access & ~prot)
 		return -GM_EACCESS;
@@ -183,9 +217,13 @@ static void compare(void)
 static unsigned char data[CELLS + 64], got[CELLS + 64], expected[CELLS + 64];
 static int file;
 
+/* Half of the time near the place before, which the view remembers. */
 static uint64_t random_address(void)
 {
-	unsigned r = (unsigned)below(world.count);
+	static unsigned before;
+	unsigned r = below(2) && before < world.count ? before : (unsigned)below(world.count);
+
+	before = r;
 
 	switch (below(8)) {
 	case 0:
@@ -378,6 +416,21 @@ static void do_stream(uint64_t at, uint64_t bytes, bool some, bool to_file)
 	model_write(at, data, expect_result(r, some, at, bytes, GM_WRITE, (int64_t)bytes));
 }
 
+/* Whatever the range: what stands there and has a log is marked, and no more. */
+static void do_written(uint64_t at, uint64_t bytes)
+{
+	struct gm_pin pin;
+
+	if (below(2)) {
+		gm_written(&world.view, gm_gpa(at), bytes);
+	} else {
+		assert_int_equal(gm_view_pin(&world.view, &pin), 0);
+		gm_pin_written(&pin, gm_gpa(at), bytes);
+		gm_view_unpin(&pin);
+	}
+	model_mark(at, wraps(at, bytes) ? UINT64_MAX - at + 1 : bytes);
+}
+
 static void do_iovecs(uint64_t at, uint64_t bytes, unsigned access)
 {
 	struct iovec iovecs[64];
@@ -408,7 +461,8 @@ static void do_iovecs(uint64_t at, uint64_t bytes, unsigned access)
 static void do_span(uint64_t at, uint64_t bytes, unsigned access)
 {
 	struct gm_span span;
-	int code, first = bytes == 0 ? -EINVAL : wraps(at, bytes) ? -GM_EWRAP : obstacle(at, access, true);
+	bool bad = bytes == 0 || access == 0 || (access & GM_EXEC) != 0;
+	int code, first = bad ? -EINVAL : wraps(at, bytes) ? -GM_EWRAP : obstacle(at, access, true);
 	uint64_t reach = 0, cell = cell_of(at);
 
 	code = gm_span(&world.view, gm_gpa(at), bytes, access, &span);
@@ -428,7 +482,7 @@ static void operation(void)
 	unsigned access = accesses[below(3)];
 	bool some = below(2);
 
-	switch (below(10)) {
+	switch (below(11)) {
 	case 0:
 		assert_int_equal(gm_check(&world.view, gm_gpa(at), bytes, access), whole(at, bytes, access, false));
 		break;
@@ -454,17 +508,25 @@ static void operation(void)
 	case 8:
 		do_stream(at, bytes, some, below(2));
 		break;
-	default:
+	case 9:
 		if (below(2))
 			do_iovecs(at, bytes, access);
 		else
-			do_span(at, bytes, access);
+			do_span(at, bytes, below(8) ? access : (unsigned)below(8));
+		break;
+	case 10:
+		do_written(at, bytes);
 		break;
 	}
 	/* Now and then a new section. */
 	if (below(16) == 0) {
 		gm_view_leave(&world.view);
 		gm_view_enter(&world.view);
+	}
+	if (below(1000) == 0) {
+		model.owned = true;
+		model.owner = below(4);
+		gm_view_set_owner(&world.view, model.owner);
 	}
 }
 
@@ -476,7 +538,7 @@ static void random_maps(void **state)
 	for (uint64_t i = 0; i < sizeof(data); i++)
 		data[i] = (unsigned char)random_next(&seed);
 	for (unsigned m = 0; m < MAPS; m++) {
-		new_map();
+		new_map(m % 6 == 5);
 		for (unsigned i = 0; i < OPERATIONS; i++) {
 			operation();
 			if (i % 8 == 0)

@@ -34,9 +34,7 @@ int gmi_view_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned a
 /* Why a region can't be accessed so; 0 when it can. For regions that gmi_region_piece() knows no quick answer for. */
 int gmi_view_admits(const struct gm_view *view, const struct gm_region *region, unsigned access);
 
-/*
- * The same when the region with the highest first address <= @at, or NULL, is known already; the near region stays as it is.
- */
+/* As gmi_view_piece() where the region that holds @at, or NULL, is known already; the near region stays as it is. */
 static GMI_ALWAYS_INLINE int gmi_region_piece(const struct gm_view *view, struct gm_region *region, uint64_t at,
 					      uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
 {
@@ -44,7 +42,7 @@ static GMI_ALWAYS_INLINE int gmi_region_piece(const struct gm_view *view, struct
 	unsigned kinds;
 	int r;
 
-	if (GM_UNLIKELY(region == NULL || at > region->range.last.value))
+	if (GM_UNLIKELY(region == NULL))
 		return -GM_EHOLE;
 	kinds = view->kinds;
 	if (access & GM_READ)
