@@ -87,6 +87,16 @@ static void insert_remove_busy(uint64_t count)
 	}
 }
 
+static uint64_t enter_leave_beside(uint64_t count)
+{
+	return bench_beside(other, enter_leave, count);
+}
+
+static uint64_t insert_remove_beside(uint64_t count)
+{
+	return bench_beside(other, insert_remove_busy, count);
+}
+
 static void *write_all_the_time(void *unused)
 {
 	bench_leave_cpu(timed_cpu);
@@ -172,7 +182,7 @@ const struct bench_row ours_map_rows[] = {
 		.base = "enter_leave_busy",
 		.listed = "",
 		.set_up = set_up_busy,
-		.run = enter_leave,
+		.run_apart = enter_leave_beside,
 		.tear_down = tear_down_busy,
 	},
 	{
@@ -186,7 +196,7 @@ const struct bench_row ours_map_rows[] = {
 		.base = "insert_remove_busy",
 		.listed = "/512 /32768",
 		.set_up = set_up_updates_busy,
-		.run = insert_remove_busy,
+		.run_apart = insert_remove_beside,
 		.tear_down = tear_down_busy,
 	},
 	{ .base = NULL },

@@ -186,6 +186,11 @@ static void enter_leave(uint64_t count)
 	}
 }
 
+static uint64_t enter_leave_busy(uint64_t count)
+{
+	return bench_beside(writer, enter_leave, count);
+}
+
 /* About as often as a library could. */
 static void *write_all_the_time(void *unused)
 {
@@ -347,7 +352,7 @@ static const struct bench_row rows[] = {
 		.base = "enter_leave_busy",
 		.listed = "",
 		.set_up = set_up_busy,
-		.run = enter_leave,
+		.run_apart = enter_leave_busy,
 		.tear_down = tear_down_busy,
 	},
 	{ .base = "mark_again", .listed = "", .set_up = set_up_again, .run = mark_again, .tear_down = tear_down },

@@ -15,7 +15,11 @@
 
 /* Long enough for the clock, short enough for the programs to take turns. */
 #define REPETITION_NS UINT64_C(20000000)
-#define AREA_BORDER   UINT64_C(0x200000)
+/* Of bench_beside(): parts of a repetition, each shorter than a scheduler's slice; how long it tries; what share is enough. */
+#define BESIDE_PARTS   16
+#define BESIDE_MOST_NS (5 * REPETITION_NS)
+#define BESIDE_SHARE   0.95
+#define AREA_BORDER    UINT64_C(0x200000)
 
 /* The one name whose state is kept. */
 static struct {
@@ -102,6 +106,34 @@ void bench_leave_cpu(int cpu)
 	(void)sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
+static uint64_t work_of(pthread_t thread)
+{
+	struct timespec now;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(thread, &clock) != 0 || clock_gettime(clock, &now) != 0)
+		bench_fail("no clock of a thread");
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t bench_beside(pthread_t other, void (*run)(uint64_t count), uint64_t count)
+{
+	uint64_t part = count > BESIDE_PARTS ? count / BESIDE_PARTS : 1, worked, start, took, sum = 0, good = 0;
+	uint64_t begun = bench_clock();
+
+	while (good * part < count && bench_clock() - begun < BESIDE_MOST_NS) {
+		worked = work_of(other);
+		start = bench_clock();
+		run(part);
+		took = bench_clock() - start;
+		if (is_short || (double)(work_of(other) - worked) >= BESIDE_SHARE * (double)took) {
+			sum += took;
+			good++;
+		}
+	}
+	return good > 0 ? (uint64_t)((double)sum * (double)count / (double)(good * part)) : BENCH_ALONE;
+}
+
 static uint64_t repeat(const struct bench_row *row, uint64_t count)
 {
 	uint64_t start;
@@ -124,6 +156,9 @@ static uint64_t calibrate(const struct bench_row *row)
 		start = bench_clock();
 		took = repeat(row, count);
 		whole = bench_clock() - start;
+		/* Found all the same, where another thread has no CPU of its own. */
+		if (took == BENCH_ALONE)
+			took = REPETITION_NS;
 		if (took >= REPETITION_NS / 4 || whole >= 4 * REPETITION_NS)
 			break;
 	}
@@ -187,6 +222,7 @@ static void answer_time(const struct bench_row *const *tables, const char *text)
 {
 	const struct bench_row *row;
 	struct bench_name name;
+	uint64_t took;
 
 	if (!current.row || strcmp(current.text, text) != 0) {
 		row = parse_name(text, &name) ? find_row(tables, name.base) : NULL;
@@ -200,7 +236,11 @@ static void answer_time(const struct bench_row *const *tables, const char *text)
 		strcpy(current.text, text);
 		current.count = calibrate(row);
 	}
-	printf("%.4f\n", (double)repeat(current.row, current.count) / (double)current.count);
+	took = repeat(current.row, current.count);
+	if (took == BENCH_ALONE)
+		puts("nan");
+	else
+		printf("%.4f\n", (double)took / (double)current.count);
 }
 
 static void answer_list(const struct bench_row *const *tables)

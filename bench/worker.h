@@ -3,7 +3,8 @@
  * A worker: a program that times operations when it is asked to, one line in, one line out.
  *
  *	list		the names that it knows
- *	time NAME	nanoseconds per operation, of one repetition of about 20 ms; or "error TEXT"
+ *	time NAME	nanoseconds per operation, of one repetition of about 20 ms; "nan" for a repetition that does not count;
+ *			or "error TEXT"
  *
  * A name is a row's base, and behind it, where the row has such, a number and a variant: load_scattered/512/irregular. The
  * first "time" of a name takes down what the one before had set up, sets up its own, warms up, and finds how many operations
@@ -12,6 +13,7 @@
 #ifndef BENCH_WORKER_H
 #define BENCH_WORKER_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 /* Entries of a table of random addresses. The same in all workers, like the generator and its seed. */
@@ -62,8 +64,14 @@ uint64_t bench_random(uint64_t *state);
  */
 unsigned char *bench_area(uint64_t bytes);
 void bench_area_free(unsigned char *area, uint64_t bytes);
+#define BENCH_ALONE UINT64_MAX
 /* For a thread that shall not disturb the one that is timed on @cpu: keep off it, where there are others. */
 void bench_leave_cpu(int cpu);
+/*
+ * Nanoseconds of @run, so many operations, while the thread @other works. In parts, of which those count where that had its CPU,
+ * or the least of all repetitions would be one without it. BENCH_ALONE: there was none.
+ */
+uint64_t bench_beside(pthread_t other, void (*run)(uint64_t count), uint64_t count);
 
 /* The same number, of which the compiler knows nothing. */
 static inline uint64_t bench_hide(uint64_t value)

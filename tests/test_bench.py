@@ -172,6 +172,12 @@ def test_failures(folder, out):
         assert status == 1 and 'raw: load/1' in trouble, trouble
         assert len(document['failures']) == 1 and document['results'][0]['ours_ns'] == 1.0
         assert document['results'][0]['raw_ns'] is None
+    # Repetitions that do not count.
+    for answers, expected in [(['nan', '3.0'], 3.0), (['nan'], None)]:
+        odd = make_fake(folder, 'odd', {'enter_leave_busy': answers})
+        status, said, trouble, document = run(out, '--repetitions', '4', 'enter_leave_busy', workers={'ours': odd})
+        assert status == 0 and document['results'][0]['ours_ns'] == expected, (trouble, document)
+        assert 'enter_leave_busy' in said and document['results'][0]['aim_missed'] is (expected == 3.0), said
     # A worker that ends, one that is not there, and one that does not know a name of the table.
     dead = folder / 'dead'
     dead.write_text('#!/bin/sh\nread line\necho load/1\nread line\nexit 3\n')

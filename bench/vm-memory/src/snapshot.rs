@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Rows 9 to 12: taking a snapshot of the map, and changing the map, both by GuestMemoryAtomic.
 
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemory, GuestMemoryAtomic, GuestRegionMmap};
 
 use crate::map::{self, Guest, Memory, Place, PAGE};
-use crate::{all, curve, failed, keep, regions_of, Row};
+use crate::{all, clock, curve, failed, keep, regions_of, Row, Took, ALONE, REPETITION_NS};
 
 /// Regions of the map that is changed all the time.
 const BUSY_REGIONS: usize = 8;
+/// Parts of a repetition, how long it tries, and what share of a CPU is enough: as in worker.c.
+const BESIDE_PARTS: u64 = 16;
+const BESIDE_MOST_NS: u64 = 5 * REPETITION_NS;
+const BESIDE_SHARE: f64 = 0.95;
 
 pub fn names(names: &mut Vec<String>) {
     names.extend(["enter_leave", "enter_leave_busy"].map(String::from));
@@ -75,6 +81,40 @@ impl Busy {
     fn guest(&self) -> &Guest<()> {
         &self.guest
     }
+
+    /// Nanoseconds that the thread has had of a CPU.
+    fn worked(&self) -> u64 {
+        let thread = self.thread.as_ref().unwrap().as_pthread_t();
+        // SAFETY: the thread has not been joined; plain structures, filled before use.
+        let now = unsafe {
+            let mut clock: libc::clockid_t = 0;
+            let mut now: libc::timespec = std::mem::zeroed();
+            if libc::pthread_getcpuclockid(thread, &mut clock) != 0 || libc::clock_gettime(clock, &mut now) != 0 {
+                failed("no clock of a thread");
+            }
+            now
+        };
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    }
+
+    /// Times about @count operations while the thread works, in parts: see bench_beside() in worker.h.
+    fn beside(&self, count: u64, mut work: impl FnMut(u64)) -> Took {
+        let part = (count / BESIDE_PARTS).max(1);
+        let mut sum = Took { operations: 0, nanoseconds: 0 };
+        let begun = Instant::now();
+        while sum.operations < count && clock(begun) < BESIDE_MOST_NS {
+            let worked = self.worked();
+            let took = all(part, || work(part));
+            if (self.worked() - worked) as f64 >= BESIDE_SHARE * took.nanoseconds as f64 {
+                sum.operations += part;
+                sum.nanoseconds += took.nanoseconds;
+            }
+        }
+        if sum.operations == 0 {
+            return Took { operations: count, nanoseconds: ALONE };
+        }
+        sum
+    }
 }
 
 impl Drop for Busy {
@@ -124,7 +164,7 @@ fn busy(guest: Guest<()>, mut work: impl FnMut(&GuestMemoryAtomic<Memory<()>>) +
 fn new_enter_leave_busy() -> Row {
     let Plug { guest, region, place } = new_plug(BUSY_REGIONS);
     let busy = busy(guest, move |memory| insert_remove(memory, &region, &place));
-    Box::new(move |count| all(count, || enter_leave(busy.guest().memory(), count)))
+    Box::new(move |count| busy.beside(count, |part| enter_leave(busy.guest().memory(), part)))
 }
 
 /// Updates while another thread takes snapshots without pause.
@@ -132,8 +172,8 @@ fn new_insert_remove_busy(regions: usize) -> Row {
     let Plug { guest, region, place } = new_plug(regions);
     let busy = busy(guest, |memory| enter_leave(memory, 1));
     Box::new(move |count| {
-        all(count, || {
-            for _ in 0..count {
+        busy.beside(count, |part| {
+            for _ in 0..part {
                 insert_remove(busy.guest().memory(), &region, &place);
             }
         })
