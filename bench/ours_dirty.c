@@ -10,8 +10,8 @@
 #define SMALL_PAGES UINT64_C(4096)
 /* Pages of the log of the curve. */
 #define CURVE_PAGES UINT64_C(1000000)
-/* What a collect is given room for at once. */
-#define RANGES 4096
+/* What a collect is given room for at once: 1 MiB, as who migrates a large guest would. */
+#define RANGES 65536
 
 static struct {
 	struct gm_dirty *dirty;

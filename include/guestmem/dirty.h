@@ -101,7 +101,8 @@ struct gm_dirty_range {
  * @from: where to start in the log
  * @bytes: how much to look at, from @from; what goes beyond the log is left out, so UINT64_MAX is all
  * @ranges: receives first and last offset of each run of dirty pages, in ascending order, adjacent runs joined
- * @ranges_max: room, at least 1
+ * @ranges_max: room, at least 1. Each call has its costs: for a log of many dirty pages, room for 65 536 takes a third of the time of
+ *	room for 1024
  * @ret_count: ranges stored
  * @ret_next: where to go on: the collect stopped there because @ranges was full; otherwise behind what was looked at,
  *	which is @from plus @bytes or the log's end; @from when nothing was
