@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 """
-Measures the library against other libraries and against the floor, and says so in a table, in bench.json, and in pictures.
+Measures the library against other libraries and against the floor, and says so in a table, in bench.json (a list, an
+object for each name; what holds of the whole run is in bench-run.json), and in pictures.
 
 Each worker is a program that times one repetition of a name when it is asked to (worker.h). They are asked in turn, many times
 over: whatever disturbs the machine for a while disturbs all of them. The minimum is what the code costs; the median, against
@@ -314,20 +315,20 @@ def measure_all(options, workers, complaints):
 
 def write_results(options, results, workers, complaints):
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / 'bench.json'
+    paths = [options.out / 'bench.json', options.out / 'bench-run.json']
     peer = next((name for name in PEERS if any(worker.name == name for worker in workers)), None)
-    document = {
+    run = {
         'machine': machine(),
         'repetitions': 3 if options.quick else options.repetitions,
         'programs': [worker.name for worker in workers],
         'failures': complaints,
-        'results': results,
         'variants': list(compare_variants(results)),
     }
-    path.write_text(json.dumps(document, indent=1) + '\n', encoding='utf-8')
+    for path, document in zip(paths, [results, run]):
+        path.write_text(json.dumps(document, indent=1) + '\n', encoding='utf-8')
     measured = {result['name']: {'ours': result['ours_ns'], 'raw': result['raw_ns'], 'peer': result['peers'].get(peer, {}).get('ns')}
                 for result in results}
-    return [path] + pictures.write_all(options.out, measured, peer)
+    return paths + pictures.write_all(options.out, measured, peer)
 
 
 def run_scale(options, complaints):

@@ -34,13 +34,14 @@ for line in sys.stdin:
 
 
 def run(out, *arguments, workers):
-    """(exit status, standard output, standard error, the JSON's document or None)"""
+    """(exit status, standard output, standard error, what the two JSON files say together, or None)"""
     command = [sys.executable, '-B', BENCH, '--out', str(out)]
     for name, path in workers.items():
         command += ['--worker', '%s=%s' % (name, path)]
     done = subprocess.run(command + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
-    path = out / 'bench.json'
-    document = json.loads(path.read_text()) if path.exists() else None
+    document = None
+    if (out / 'bench.json').exists():
+        document = {**json.loads((out / 'bench-run.json').read_text()), 'results': json.loads((out / 'bench.json').read_text())}
     return done.returncode, done.stdout, done.stderr, document
 
 
