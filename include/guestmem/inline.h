@@ -13,7 +13,7 @@
 #define GM_LIKELY(condition)   __builtin_expect(!!(condition), 1)
 #define GM_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
-/* Called through the table of addresses at once, not by way of a stub: a jump less, for the calls that devices make most. */
+/* Called through the dynamic linker's table of addresses at once, not by its PLT: a jump less, for the calls that devices make most. */
 #if __has_attribute(noplt)
 #define GM_DIRECT __attribute__((noplt))
 #else

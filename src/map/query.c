@@ -47,7 +47,7 @@ struct gm_region *gmi_map_region(const struct gm_map *map, uint64_t address)
 
 GMI_PUBLIC const struct gm_region *gm_map_find(const struct gm_map *map, struct gm_gpa address)
 {
-	return GMI_HAS_WIDE() ? find_widely(map, address.value) : find_plainly(map, address.value);
+	return gmi_map_region(map, address.value);
 }
 
 GMI_PUBLIC const struct gm_region *gm_map_find_next(const struct gm_map *map, struct gm_gpa address)
