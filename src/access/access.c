@@ -34,15 +34,15 @@ GMI_PUBLIC int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, 
  */
 static int read_walk(struct gmi_walk *walk, unsigned char *data, uint64_t *ret_done)
 {
-	struct gmi_piece piece;
+	const struct gmi_piece *piece = NULL;
 	uint64_t done = 0;
 	int r;
 
 	while ((r = gmi_walk_next(walk, &piece)) > 0) {
-		r = gmi_piece_read(&piece, data + done);
+		r = gmi_piece_read(piece, data + done);
 		if (r)
 			break;
-		done += piece.bytes;
+		done += piece->bytes;
 	}
 	*ret_done = done;
 	return r;
@@ -50,15 +50,15 @@ static int read_walk(struct gmi_walk *walk, unsigned char *data, uint64_t *ret_d
 
 static int write_walk(struct gmi_walk *walk, const unsigned char *data, uint64_t *ret_done)
 {
-	struct gmi_piece piece;
+	const struct gmi_piece *piece = NULL;
 	uint64_t done = 0;
 	int r;
 
 	while ((r = gmi_walk_next(walk, &piece)) > 0) {
-		r = gmi_piece_write(&piece, data + done);
+		r = gmi_piece_write(piece, data + done);
 		if (r)
 			break;
-		done += piece.bytes;
+		done += piece->bytes;
 	}
 	*ret_done = done;
 	return r;
@@ -66,74 +66,61 @@ static int write_walk(struct gmi_walk *walk, const unsigned char *data, uint64_t
 
 static int fill_walk(struct gmi_walk *walk, unsigned char byte, uint64_t *ret_done)
 {
-	struct gmi_piece piece;
+	const struct gmi_piece *piece = NULL;
 	uint64_t done = 0;
 	int r;
 
 	while ((r = gmi_walk_next(walk, &piece)) > 0) {
-		r = gmi_piece_fill(&piece, byte);
+		r = gmi_piece_fill(piece, byte);
 		if (r)
 			break;
-		done += piece.bytes;
+		done += piece->bytes;
 	}
 	*ret_done = done;
 	return r;
 }
 
-/* Most ranges lie in one region. Return: 1 and the piece; 0 when it takes a walk, or nothing; or the code. */
-static int one_piece(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access, struct gmi_piece *ret_piece)
+/* Not inlined, so that the hot path of the caller does not make room for a walk. */
+static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t at, void *data, size_t bytes)
 {
+	struct gmi_walk walk;
+	uint64_t done;
 	int r;
 
 	if (bytes == 0)
 		return 0;
-	if (bytes - 1 > UINT64_MAX - at)
-		return -GM_EWRAP;
-	r = gmi_walk_piece(view, at, bytes, access, ret_piece);
-	return r ? r : ret_piece->bytes == bytes;
-}
-
-/* Not inlined, so that the hot path of the caller does not make room for a walk. */
-static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t at, void *data, size_t bytes)
-{
-	struct gmi_piece piece;
-	struct gmi_walk walk;
-	uint64_t done;
-	int r = one_piece(view, at, bytes, GM_READ, &piece);
-
-	if (GM_LIKELY(r > 0))
-		return gmi_piece_read(&piece, data);
-	if (r == 0 && bytes != 0)
-		r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
-	return r || bytes == 0 ? r : read_walk(&walk, data, &done);
+	r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
+	if (r)
+		return r;
+	return gmi_walk_is_single(&walk) ? gmi_piece_read(&walk.pieces[0], data) : read_walk(&walk, data, &done);
 }
 
 static __attribute__((noinline)) int write_slowly(struct gm_view *view, uint64_t at, const void *data, size_t bytes)
 {
-	struct gmi_piece piece;
 	struct gmi_walk walk;
 	uint64_t done;
-	int r = one_piece(view, at, bytes, GM_WRITE, &piece);
+	int r;
 
-	if (GM_LIKELY(r > 0))
-		return gmi_piece_write(&piece, data);
-	if (r == 0 && bytes != 0)
-		r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
-	return r || bytes == 0 ? r : write_walk(&walk, data, &done);
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	if (r)
+		return r;
+	return gmi_walk_is_single(&walk) ? gmi_piece_write(&walk.pieces[0], data) : write_walk(&walk, data, &done);
 }
 
 static __attribute__((noinline)) int fill_slowly(struct gm_view *view, uint64_t at, unsigned char byte, uint64_t bytes)
 {
-	struct gmi_piece piece;
 	struct gmi_walk walk;
 	uint64_t done;
-	int r = one_piece(view, at, bytes, GM_WRITE, &piece);
+	int r;
 
-	if (GM_LIKELY(r > 0))
-		return gmi_piece_fill(&piece, byte);
-	if (r == 0 && bytes != 0)
-		r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
-	return r || bytes == 0 ? r : fill_walk(&walk, byte, &done);
+	if (bytes == 0)
+		return 0;
+	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
+	if (r)
+		return r;
+	return gmi_walk_is_single(&walk) ? gmi_piece_fill(&walk.pieces[0], byte) : fill_walk(&walk, byte, &done);
 }
 
 GMI_PUBLIC int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)

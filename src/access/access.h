@@ -100,7 +100,7 @@ static inline void gmi_view_approach(struct gm_view *view, const struct gm_regio
 	if (GM_UNLIKELY(view->room == 0) && region->readable != 0)
 		gmi_view_heat(view, region);
 	view->near_first = region->range.first.value;
-	view->near_bytes = gm_region_bytes(region);
+	view->near_bytes = region->room + 7;
 	view->near_hva = region->hva;
 	view->near_dirty = (const struct gmi_dirty_head *)region->dirty;
 	view->near_access = region->prot & (GM_READ | GM_WRITE);

@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "map/search.h"
+
 /* Whether a copy is of 16 to 64 bytes. */
 static inline bool is_short(size_t bytes)
 {
@@ -36,6 +38,64 @@ static inline void copy_short(void *to, const void *from, size_t bytes)
 	}
 	__builtin_memcpy(target, &first, 16);
 	__builtin_memcpy(target + bytes - 16, &last, 16);
+}
+
+#if defined(__x86_64__)
+#define COLD_LEAST 2048
+#define COLD_MOST  16384
+/* How far ahead of the copy its target is fetched. */
+#define COLD_AHEAD 512
+
+/*
+ * Bytes that are not in the nearest cache, of a size for which the C library does not fetch the target ahead: a line at a time, in order,
+ * so that the copy of one piece runs on into the next. A tenth quicker than memcpy() where both are in the second cache, and no slower
+ * where they are in memory; but slower where they are near already. Never for less than COLD_LEAST bytes.
+ */
+__attribute__((target("avx512f,prfchw"))) static void copy_cold(unsigned char *to, const unsigned char *from,
+								size_t bytes)
+{
+	size_t skip = -(uintptr_t)to & 63, left = bytes - skip;
+
+	/* The first line and the last may overlap those between. */
+	_mm512_storeu_si512(to, _mm512_loadu_si512(from));
+	to += skip;
+	from += skip;
+	for (; left > COLD_AHEAD + 64; left -= 64, to += 64, from += 64) {
+		__builtin_prefetch(to + COLD_AHEAD, 1);
+		_mm512_storeu_si512(to, _mm512_loadu_si512(from));
+	}
+	for (; left > 64; left -= 64, to += 64, from += 64)
+		_mm512_storeu_si512(to, _mm512_loadu_si512(from));
+	to -= 64 - left;
+	from -= 64 - left;
+	_mm512_storeu_si512(to, _mm512_loadu_si512(from));
+}
+
+static inline bool is_cold(size_t bytes)
+{
+	return bytes - COLD_LEAST <= COLD_MOST - COLD_LEAST && GMI_HAS_WIDE();
+}
+#else
+#define copy_cold      memcpy
+#define is_cold(bytes) false
+#endif
+
+int gmi_bytes_read_cold(void *to, const unsigned char *guest, size_t bytes)
+{
+	if (!is_cold(bytes))
+		return gmi_bytes_read(to, guest, bytes);
+	copy_cold(to, guest, bytes);
+	gmi_bytes_barrier();
+	return 0;
+}
+
+int gmi_bytes_write_cold(unsigned char *guest, const void *from, size_t bytes)
+{
+	if (!is_cold(bytes))
+		return gmi_bytes_write(guest, from, bytes);
+	copy_cold(guest, from, bytes);
+	gmi_bytes_barrier();
+	return 0;
 }
 
 int gmi_bytes_read(void *to, const unsigned char *guest, size_t bytes)

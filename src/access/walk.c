@@ -23,6 +23,23 @@ static inline int place_piece(const struct gm_view *view, struct gmi_place place
 	return r;
 }
 
+static GMI_WIDE struct gmi_place seek_widely(const struct gmi_node *root, uint64_t at)
+{
+	return gmi_seek_widely(root, at);
+}
+
+static GMI_PLAIN struct gmi_place seek_plainly(const struct gmi_node *root, uint64_t at)
+{
+	return gmi_seek_plainly(root, at);
+}
+
+static inline struct gmi_place seek(const struct gmi_node *root, uint64_t at)
+{
+	if (GM_UNLIKELY(at == UINT64_MAX))
+		return gmi_tree_seek(root, at);
+	return GMI_HAS_WIDE() ? seek_widely(root, at) : seek_plainly(root, at);
+}
+
 /*
  * The piece at @at, one behind the region before *place, which moves behind the next: that is the next entry of the leaf, if there
  * is one.
@@ -33,7 +50,7 @@ static inline int next_piece(const struct gmi_walk *walk, uint64_t at, uint64_t 
 	if (GM_LIKELY(place->rank < place->leaf->count))
 		place->rank++;
 	else
-		*place = gmi_tree_seek(walk->view->slot->root, at);
+		*place = seek(walk->view->slot->root, at);
 	return place_piece(walk->view, *place, at, bytes, walk->access, ret_piece);
 }
 
@@ -51,7 +68,7 @@ static int look(struct gmi_walk *walk, uint64_t *ret_found)
 		return -EINVAL;
 	if (map->root == NULL)
 		return -GM_EHOLE;
-	walk->place = place = gmi_tree_seek(map->root, walk->at);
+	walk->place = place = seek(map->root, walk->at);
 	r = place_piece(walk->view, place, walk->at, walk->left, walk->access, piece);
 	if (r)
 		return r;
@@ -108,21 +125,9 @@ int gmi_walk_begin_some(struct gmi_walk *walk, struct gm_view *view, uint64_t at
 	return 0;
 }
 
-int gmi_walk_next(struct gmi_walk *walk, struct gmi_piece *ret_piece)
+int gmi_walk_go_on(struct gmi_walk *walk)
 {
-	if (walk->left == 0)
-		return 0;
-	if (walk->next < walk->kept) {
-		*ret_piece = walk->pieces[walk->next++];
-	} else {
-		int r = next_piece(walk, walk->at, walk->left, &walk->place, ret_piece);
-
-		if (r)
-			return r;
-	}
-	walk->at += ret_piece->bytes;
-	walk->left -= ret_piece->bytes;
-	return 1;
+	return next_piece(walk, walk->at, walk->left, &walk->place, &walk->pieces[GMI_WALK_KEPT]);
 }
 
 void gmi_mark(struct gm_dirty *dirty, uint64_t offset, uint64_t bytes)
@@ -159,7 +164,7 @@ void gmi_mark_range(const struct gm_map *map, uint64_t at, uint64_t bytes)
 int gmi_piece_read(const struct gmi_piece *piece, void *data)
 {
 	if (piece->hva != NULL)
-		return gmi_bytes_read(data, piece->hva, piece->bytes);
+		return gmi_bytes_read_cold(data, piece->hva, piece->bytes);
 	return gmi_call_read(piece, data);
 }
 
@@ -168,7 +173,7 @@ int gmi_piece_write(const struct gmi_piece *piece, const void *data)
 	int r;
 
 	if (piece->hva != NULL)
-		r = gmi_bytes_write(piece->hva, data, piece->bytes);
+		r = gmi_bytes_write_cold(piece->hva, data, piece->bytes);
 	else
 		r = gmi_call_write(piece, data);
 	/* After a failure too: nobody knows how much of it was done, and a page too many is better than one too few. */

@@ -28,9 +28,9 @@ struct gmi_walk {
 	uint64_t left; /* bytes */
 	unsigned access;
 	unsigned kept;
-	unsigned next;          /* of the kept */
-	struct gmi_place place; /* behind the region of the last kept piece */
-	struct gmi_piece pieces[GMI_WALK_KEPT];
+	unsigned next;                              /* of the kept */
+	struct gmi_place place;                     /* behind the region of the last kept piece */
+	struct gmi_piece pieces[GMI_WALK_KEPT + 1]; /* the last: the current one of those that are not kept */
 };
 
 /* The bytes from @at to the end of the address space, @bytes at most. */
@@ -60,8 +60,35 @@ int gmi_walk_begin(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uin
  * the first piece when that is at once.
  */
 int gmi_walk_begin_some(struct gmi_walk *walk, struct gm_view *view, uint64_t at, uint64_t *bytes, unsigned access);
-/* The next piece to be done. Return: 1; 0 when the walk is over; and what gmi_walk_piece() may return. */
-int gmi_walk_next(struct gmi_walk *walk, struct gmi_piece *ret_piece);
+/* Whether all of a walk that has begun is one piece, as most are: walk->pieces[0]. */
+static inline bool gmi_walk_is_single(const struct gmi_walk *walk)
+{
+	return GM_LIKELY(walk->pieces[0].bytes == walk->left);
+}
+
+/* Looks up the piece at walk->at again, behind those that were kept, into the last of walk->pieces. Return: as gmi_walk_piece(). */
+int gmi_walk_go_on(struct gmi_walk *walk);
+
+/* The next piece to be done, good until the next call. Return: 1; 0 when the walk is over; and what gmi_walk_piece() may return. */
+static inline int gmi_walk_next(struct gmi_walk *walk, const struct gmi_piece **ret_piece)
+{
+	const struct gmi_piece *piece = &walk->pieces[GMI_WALK_KEPT];
+	int r;
+
+	if (walk->left == 0)
+		return 0;
+	if (GM_LIKELY(walk->next < walk->kept)) {
+		piece = &walk->pieces[walk->next++];
+	} else {
+		r = gmi_walk_go_on(walk);
+		if (r)
+			return r;
+	}
+	walk->at += piece->bytes;
+	walk->left -= piece->bytes;
+	*ret_piece = piece;
+	return 1;
+}
 
 /* Marks what was, or may have been, written; region logs are found behind it. */
 void gmi_mark(struct gm_dirty *dirty, uint64_t offset, uint64_t bytes);
