@@ -72,6 +72,8 @@ NOWHERE = 'getenv secure_getenv setenv exit _exit abort printf fprintf puts fput
 # Consumers' sources: the one header, and what it pulls in.
 CONSUMERS = ['devices']
 CONSUMER_HEADER = 'access.h'
+# Adapters: each has its own public header, and sees no other's.
+ADAPTER_HEADERS = {'vhost_user': 'vhost_user.h', 'kvm': 'kvm.h', 'vfio': 'vfio.h'}
 # Users of the whole public interface, and of no private header.
 USERS = ['devices', 'tools', 'examples', 'bench', 'adapters', 'snapshot', 'loader']
 
@@ -133,12 +135,18 @@ def check_library(path, text):
     return found
 
 
+def is_sibling(adapter, header):
+    return header in ADAPTER_HEADERS.values() and header != ADAPTER_HEADERS.get(adapter)
+
+
 def check_user(path, text, consumer_headers, own_headers):
     found = []
     for mark, header in includes(text):
         if header.startswith('guestmem/'):
             if path.split('/')[0] in CONSUMERS and header[len('guestmem/'):] not in consumer_headers:
                 found.append('includes <%s>, which is no header of consumers' % header)
+            if path.startswith('adapters/') and is_sibling(path.split('/')[1], header[len('guestmem/'):]):
+                found.append("includes <%s>, which is a sibling's" % header)
         elif mark == '"' and os.path.basename(header) not in own_headers:
             found.append('includes "%s", which is private to somebody else' % header)
     return found
@@ -191,6 +199,8 @@ def self_test():
         assert not check_library(path, text), 'refused: %s: %s: %s' % (path, text, check_library(path, text))
     assert check_user('devices/x.c', '#include <guestmem/space.h>', {'access.h'}, set())
     assert check_user('tools/x.c', '#include "map/map.h"', set(), {'x.h'})
+    assert check_user('adapters/kvm/x.c', '#include <guestmem/vhost_user.h>', set(), set())
+    assert not check_user('adapters/kvm/x.c', '#include <guestmem/kvm.h>\n#include <guestmem/space.h>', set(), set())
     assert not check_user('devices/x.c', '#include <guestmem/access.h>\n#include "x.h"\n#include <stdio.h>', {'access.h'}, {'x.h'})
     assert not check_user('tools/x.c', '#include <guestmem/space.h>', set(), set())
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 """
 Symbols: what the shared library exports is what the public headers declare, in both directions. A function without a definition,
-one that is not exported, and a private one that is, all fail.
+one that is not exported, and a private one that is, all fail. An adapter is a library of its own, with a header of its own.
 
-usage: symbols.py ROOT LIBRARY COMPILER...
+usage: symbols.py ROOT LIBRARY [HEADER=ADAPTER...] -- COMPILER...
 """
 import os
 import re
@@ -89,27 +89,37 @@ def run(command, **options):
     return subprocess.run(command, stdout=subprocess.PIPE, universal_newlines=True, check=True, **options).stdout
 
 
-def main(root, library, compiler):
+def functions_of(include, headers, compiler):
+    text = ''.join('#include <guestmem/%s>\n' % name for name in headers)
+    return declared(run(compiler + ['-E', '-x', 'c', '-I', include, '-'], input=text), os.path.join(include, 'guestmem'))
+
+
+def compare(library, have, want):
+    print('%s: %d functions declared, %d symbols exported' % (os.path.basename(library), len(want), len(have)))
+    return (['declared, but not exported: ' + name for name in sorted(want - have)] +
+            ['exported, but not declared: ' + name for name in sorted(have - want)])
+
+
+def main(root, library, adapters, compiler):
     include = os.path.join(root, 'include')
-    failures = []
+    headers = sorted(name for name in os.listdir(os.path.join(include, 'guestmem')) if name.endswith('.h'))
 
     self_test()
     nm = shutil.which('nm')
     if nm is None:
         print('no nm')
         return SKIPPED
-    have = exported(run([nm, '-D', '--defined-only', library]))
-    text = ''.join('#include <guestmem/%s>\n' % name for name in sorted(os.listdir(os.path.join(include, 'guestmem')))
-                   if name.endswith('.h'))
-    want = declared(run(compiler + ['-E', '-x', 'c', '-I', include, '-'], input=text), os.path.join(include, 'guestmem'))
-    assert len(want) > 100, 'only %d functions found in the headers' % len(want)
-    failures += ['declared, but not exported: ' + name for name in sorted(want - have)]
-    failures += ['exported, but not declared: ' + name for name in sorted(have - want)]
-    print('%d functions declared, %d symbols exported' % (len(want), len(have)))
+    core = functions_of(include, [name for name in headers if name not in adapters], compiler)
+    assert len(core) > 100, 'only %d functions found in the headers' % len(core)
+    failures = compare(library, exported(run([nm, '-D', '--defined-only', library])), core)
+    for header, adapter in sorted(adapters.items()):
+        failures += compare(adapter, exported(run([nm, '-D', '--defined-only', adapter])),
+                            functions_of(include, [header], compiler) - core)
     for failure in failures:
         print(failure)
     return 1 if failures else 0
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+    END = sys.argv.index('--')
+    sys.exit(main(sys.argv[1], sys.argv[2], dict(pair.split('=', 1) for pair in sys.argv[3:END]), sys.argv[END + 1:]))
