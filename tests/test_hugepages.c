@@ -57,16 +57,65 @@ static void huge_pages(void **state)
 		assert_int_equal(*(char *)gm_region_hva(other), 42);
 		gm_region_unref(other);
 		import.bytes = 4096;
-		refuse(&import, -EINVAL, "multiple of its huge pages");
+		gm_region_unref(make(&import));
 		import.bytes = HUGE;
-		import.fd_offset = 4096;
-		refuse(&import, -EINVAL, "file offset");
 		import.fd_offset = 0;
 		import.huge = GM_HUGE_TRANSPARENT;
 		refuse(&import, -EINVAL, "transparent");
 	}
 	gm_region_unref(region);
 	test_pool_give(&pool);
+}
+
+/*
+ * What a front-end shows of a huge-page file that it laid its machine out in: parts that begin and end inside of huge pages. They
+ * are the file's bytes, no more of it is reached, and nothing stays mapped.
+ */
+static void huge_pages_in_part(void **state)
+{
+	struct test_resources before = test_count(directory);
+	struct gm_region_opts opts = options(GM_SOURCE_HUGEMEMFD, 2 * HUGE), part = options(GM_SOURCE_FD, 0);
+	static const uint64_t parts[][2] = {
+		/* offset, bytes */
+		{ 0, 0xa0000 }, { 0xc0000, 2 * HUGE - 0xc0000 }, { HUGE - 4096, 8192 }, { 2 * HUGE - 4096, 4096 },
+		{ HUGE, 4096 }, { 4096, HUGE - 8192 },           { 0, 2 * HUGE },
+	};
+	struct gm_region *whole, *region;
+	struct test_pool pool;
+	unsigned char *bytes;
+
+	(void)state;
+	if (!test_pool_take(&pool, 2))
+		test_skip("no pool of huge pages to be had");
+	whole = make(&opts);
+	bytes = gm_region_hva(whole);
+	part.fd = gm_region_fd(whole);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		unsigned char *hva;
+
+		part.fd_offset = parts[i][0];
+		part.bytes = parts[i][1];
+		part.flags = i % 2 ? GM_REGION_PREALLOC : 0;
+		region = make(&part);
+		hva = gm_region_hva(region);
+		assert_int_equal(gm_region_page_bytes(region), HUGE);
+		assert_int_equal(gm_region_fd_offset(region), parts[i][0]);
+		assert_int_equal((uintptr_t)hva % HUGE, parts[i][0] % HUGE);
+		hva[0] = (unsigned char)(i + 1);
+		hva[part.bytes - 1] = (unsigned char)(i + 101);
+		assert_int_equal(bytes[parts[i][0]], i + 1);
+		assert_int_equal(bytes[parts[i][0] + part.bytes - 1], i + 101);
+		gm_region_unref(region);
+	}
+	part.flags = 0;
+	part.fd_offset = 2 * HUGE - 4096;
+	part.bytes = 8192;
+	refuse(&part, -ENODATA, "file has");
+	part.fd_offset = 4095;
+	refuse(&part, -EINVAL, "4 KiB");
+	gm_region_unref(whole);
+	test_pool_give(&pool);
+	assert_nothing_left(before, directory);
 }
 
 static void huge_pages_refused(void **state)
@@ -158,6 +207,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(huge_pages),
+		cmocka_unit_test(huge_pages_in_part),
 		cmocka_unit_test(huge_pages_refused),
 		cmocka_unit_test(hugetlbfs_files),
 	};

@@ -121,6 +121,38 @@ static void files_shared_and_not(void **state)
 	unlink(path);
 }
 
+/* The last page may be the file's in part, for who says so: the rest is zeros, and no other page comes with it. */
+static void files_with_a_tail(void **state)
+{
+	const char *path = in_directory("tail");
+	int fd = make_file(path, 2 * 4096);
+	struct gm_region_opts opts = options(GM_SOURCE_FD, 2 * 4096);
+	struct gm_region *region;
+	unsigned char *hva, byte = 0;
+
+	(void)state;
+	opts.fd = fd;
+	opts.flags = GM_REGION_TAIL;
+	assert_int_equal(ftruncate(fd, 4097), 0);
+	region = make(&opts);
+	hva = gm_region_hva(region);
+	hva[4096] = 7;
+	assert_int_equal(hva[8191], 0);
+	assert_int_equal(pread(fd, &byte, 1, 4096), 1);
+	assert_int_equal(byte, 7);
+	gm_region_unref(region);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	refuse(&opts, -ENODATA, "4096 bytes");
+	opts.fd_offset = 4096;
+	opts.bytes = 4096;
+	refuse(&opts, -ENODATA, "4096 bytes");
+	opts = options(GM_SOURCE_MEMFD, 4096);
+	opts.flags = GM_REGION_TAIL;
+	refuse(&opts, -EINVAL, "GM_REGION_TAIL");
+	close(fd);
+	unlink(path);
+}
+
 static void files_too_short(void **state)
 {
 	const char *path = in_directory("f");
@@ -390,6 +422,7 @@ int main(void)
 		cmocka_unit_test(memfd),
 		cmocka_unit_test(too_large),
 		cmocka_unit_test(files_shared_and_not),
+		cmocka_unit_test(files_with_a_tail),
 		cmocka_unit_test(files_too_short),
 		cmocka_unit_test(paths_that_do_not_open),
 		cmocka_unit_test(permission_to_open),

@@ -14,7 +14,8 @@ int vu_window_open(struct vu_window *window, const char *name, int fd, uint64_t 
 		.source = GM_SOURCE_FD,
 		.fd = fd,
 		.fd_offset = offset - skip,
-		.flags = GM_REGION_DONTDUMP,
+		/* A log is as long as the guest needs it, not as pages are. */
+		.flags = GM_REGION_DONTDUMP | GM_REGION_TAIL,
 	};
 	struct gm_region *region;
 	struct gm_map *map;

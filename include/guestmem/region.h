@@ -91,7 +91,8 @@ enum gm_numa_policy {
 #define GM_REGION_ALIAS       (1u << 5) /* may show bytes of a file that another region of the map shows too */
 #define GM_REGION_HOTPLUG     (1u << 6) /* hint for the machine: may be unplugged. Kept, not acted upon */
 #define GM_REGION_ANON_HINT   (1u << 7) /* hint for the machine: holds anonymous pages. Kept, not acted upon */
-#define GM_REGION_FLAGS_ALL   0xffu
+#define GM_REGION_TAIL        (1u << 8) /* FILE and FD: the file may end inside the region's last page */
+#define GM_REGION_FLAGS_ALL   0x1ffu
 
 /**
  * struct gm_region_io - access by call, for registers and for memory that is not mapped here
@@ -118,14 +119,15 @@ struct gm_region_io {
  * @name: stable name, unique in a map: 1 to GM_NAME_MAX-1 printable ASCII characters
  * @kind, @source: see there
  * @first: first guest physical address; a multiple of GM_PAGE_BYTES for a region that is mapped
- * @bytes: size, at least 1; for a region that is mapped, a multiple of GM_PAGE_BYTES and of its huge page
+ * @bytes: size, at least 1; for a region that is mapped, a multiple of GM_PAGE_BYTES, and of its huge page where it is the library that
+ *	makes the file. A region of a huge-page file that exists already may begin and end inside a huge page
  * @prot: GM_READ, GM_WRITE, GM_EXEC. 0 means the kind's default: read and write; for firmware, read; for
  *	reserved, none
  * @flags: GM_REGION_...
  *
  * @path: for FILE and HUGETLBFS; copied
  * @fd: for FD (otherwise 0 or -1). The region takes a duplicate of its own (close-on-exec); the caller's stays the caller's
- * @fd_offset: place in the file of the region's first byte; a multiple of the page (or huge page) size. FILE and FD
+ * @fd_offset: place in the file of the region's first byte; a multiple of the page size, not necessarily of the huge page. FILE and FD
  * @hva: for POINTER: @bytes bytes, aligned to 8, that stay mapped until @release
  * @release: for POINTER and CALLBACKS, may be NULL: called once, with @opaque and @hva (CALLBACKS: NULL), when the last
  *	reference is gone, on the thread that dropped it: for a region removed from a space, the one that reclaims. What @opaque

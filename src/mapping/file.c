@@ -51,6 +51,7 @@ int gmi_file_has_bytes(const struct gmi_mapping *mapping, const struct gm_region
 {
 	struct stat status;
 	uint64_t size;
+	uint64_t room;
 	int r;
 
 	r = gmi_fstat(mapping->fd, &status);
@@ -58,7 +59,11 @@ int gmi_file_has_bytes(const struct gmi_mapping *mapping, const struct gm_region
 		r = file_size(mapping->fd, &status, &size);
 	if (r < 0)
 		return gmi_region_error(opts, error, r, "the file's size: %s", strerror(-r));
-	if (r == 1 && (mapping->fd_offset > size || opts->bytes > size - mapping->fd_offset))
+	/* A file's last page is mapped as a whole; no file is so long that this wraps. */
+	room = size;
+	if (r == 1 && (opts->flags & GM_REGION_TAIL))
+		room = (size + mapping->page_bytes - 1) & ~(mapping->page_bytes - 1);
+	if (r == 1 && (mapping->fd_offset > room || opts->bytes > room - mapping->fd_offset))
 		return gmi_region_error(opts, error, -ENODATA,
 					"the file has %llu bytes, fewer than offset 0x%llx and size 0x%llx need",
 					(unsigned long long)size, (unsigned long long)mapping->fd_offset,
@@ -139,14 +144,13 @@ static int check_pages(struct gmi_mapping *mapping, const struct gm_region_opts 
 	if (type == GMI_HUGETLBFS_TYPE) {
 		mapping->hugetlb = true;
 		mapping->page_bytes = block_bytes;
-		r = gmi_hugepages_are_multiple(mapping, opts, error);
-		if (r != 0)
-			return r;
+		/* Other mappings of the file were placed by others: whole huge pages are mapped, whatever part of them is wanted. */
+		mapping->lead = mapping->fd_offset % block_bytes;
 		if (opts->huge != GM_HUGE_DEFAULT)
 			return gmi_region_error(opts, error, -EINVAL,
 						"the file is from the huge-page pool: not transparent huge pages");
 	}
-	if (mapping->fd_offset % mapping->page_bytes != 0)
+	if ((mapping->fd_offset - mapping->lead) % mapping->page_bytes != 0)
 		return gmi_region_error(
 			opts, error, -EINVAL, "file offset 0x%llx is not a multiple of the page size 0x%llx",
 			(unsigned long long)mapping->fd_offset, (unsigned long long)mapping->page_bytes);

@@ -4,8 +4,10 @@
  * from options that the region layer has checked and completed; immutable afterwards. Start reading at
  * gmi_mapping_new().
  *
- *	reservation           hva                      hva + mapped_bytes
- *	| guard, >= one page  | the source's bytes     | guard, >= one page |
+ *	reservation           hva                            hva + mapped_bytes
+ *	| guard, >= one page  | lead | the source's bytes    | guard, >= one page |
+ *
+ * The lead is what a huge page has before the bytes that are wanted of it: of a file of huge pages whole ones are mapped.
  *
  * The guards belong to the mapping for as long as it lives, so an overrun never lands in someone else's memory.
  */
@@ -25,14 +27,15 @@
 #define GMI_HUGETLBFS_TYPE UINT64_C(0x958458f6)
 
 struct gmi_mapping {
-	unsigned char *hva;
+	unsigned char *hva;    /* of what is mapped; the region begins at hva + lead */
+	uint64_t lead;         /* less than a page */
 	uint64_t bytes;        /* of the region */
-	uint64_t mapped_bytes; /* the same, in whole pages; 0 for memory that is the caller's */
+	uint64_t mapped_bytes; /* lead and bytes, in whole pages; 0 for memory that is the caller's */
 	void *reservation;     /* with both guards */
 	uint64_t reservation_bytes;
 
-	int fd; /* -1: none */
-	uint64_t fd_offset;
+	int fd;             /* -1: none */
+	uint64_t fd_offset; /* of the region's first byte */
 	char *path;
 	uint64_t page_bytes; /* of the source */
 	bool hugetlb;        /* from the huge-page pool */

@@ -101,7 +101,7 @@ int gmi_place(struct gmi_mapping *mapping, const struct gm_region_opts *opts, st
 	struct site site = { .guard = gmi_page_bytes() };
 	int flags = map_flags(mapping, opts), tries, r;
 
-	if (__builtin_add_overflow(opts->bytes, page - 1, &bytes))
+	if (__builtin_add_overflow(mapping->lead + opts->bytes, page - 1, &bytes) || bytes < opts->bytes)
 		return place_error(mapping, opts, -ENOMEM, error);
 	mapping->mapped_bytes = site.bytes = bytes & ~(page - 1);
 	if (!mapping->hugetlb && opts->huge != GM_HUGE_NEVER && bytes >= transparent_bytes())
@@ -111,11 +111,11 @@ int gmi_place(struct gmi_mapping *mapping, const struct gm_region_opts *opts, st
 		 * A file's huge pages stand at multiples of their size in the file, so the address has to agree with
 		 * the offset.
 		 */
-		r = site_find(&site, alignment, (size_t)mapping->fd_offset & (alignment - 1));
+		r = site_find(&site, alignment, (size_t)(mapping->fd_offset - mapping->lead) & (alignment - 1));
 		if (r != 0)
 			return place_error(mapping, opts, r, error);
 		r = gmi_mmap_at(site.hva, site.bytes, host_protection(opts->prot), flags, mapping->fd,
-				mapping->fd_offset);
+				mapping->fd_offset - mapping->lead);
 		if (r == 0)
 			break;
 		site_leave(&site);

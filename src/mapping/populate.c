@@ -41,8 +41,8 @@ static int populate_file(const struct job *job, uint64_t first, uint64_t bytes)
 	if (mapping->fd < 0 || !mapping->shared || !(job->opts->prot & GM_WRITE))
 		return -EOPNOTSUPP;
 	/* The mapping's last page may reach beyond the file. */
-	bytes = GMI_MIN(bytes, mapping->bytes - first);
-	r = gmi_allocate(mapping->fd, mapping->fd_offset + first, bytes);
+	bytes = GMI_MIN(bytes, mapping->lead + mapping->bytes - first);
+	r = gmi_allocate(mapping->fd, mapping->fd_offset - mapping->lead + first, bytes);
 	return r == -ENODEV || r == -EINVAL ? -EOPNOTSUPP : r;
 }
 

@@ -130,6 +130,7 @@ static int check_unused(const struct gm_region_opts *opts, unsigned use, struct 
 		{ USE_MAPPING, opts->flags & GM_REGION_FORK, "GM_REGION_FORK" },
 		{ USE_MAPPING, opts->flags & GM_REGION_NUMA_STRICT, "GM_REGION_NUMA_STRICT" },
 		{ USE_COW, opts->flags & GM_REGION_COW, "GM_REGION_COW" },
+		{ USE_COW, opts->flags & GM_REGION_TAIL, "GM_REGION_TAIL" },
 		{ USE_ALIAS, opts->flags & GM_REGION_ALIAS, "GM_REGION_ALIAS" },
 		{ USE_BYTES, opts->dirty_page_bytes != 0, "dirty_page_bytes" },
 		{ USE_BYTES, opts->numa_nodes_count != 0, "numa_nodes" },

@@ -57,7 +57,7 @@ static void show_mapping(struct gm_region *region)
 {
 	const struct gmi_mapping *mapping = region->mapping;
 
-	region->hva = mapping->hva;
+	region->hva = mapping->hva + mapping->lead;
 	if (region->kind != GM_DEVICE) {
 		/* Mapped regions are whole pages, so 8 bytes fit into each. */
 		region->room = gm_region_bytes(region) - 7;

@@ -56,7 +56,7 @@ MUTANTS = [
     ("bounds: range of a region wraps", "include/guestmem/address.h",
      "if (bytes - 1 > UINT64_MAX - first.value)", "if (0)", ["address", "region"]),
     ("bounds: file shorter than its region", "src/mapping/file.c",
-     "if (r == 1 && (mapping->fd_offset > size || opts->bytes > size - mapping->fd_offset))", "if (0)", ["source"]),
+     "if (r == 1 && (mapping->fd_offset > room || opts->bytes > room - mapping->fd_offset))", "if (0)", ["source"]),
     ("bounds: walk over the end of a leaf", "src/access/walk.c", "if (GM_LIKELY(place->rank < place->leaf->count))",
      "if (1)", ["access_model"]),
     ("bounds: walk goes on behind what it kept", "src/access/walk.c", "walk->kept++;\n\t\t\twalk->place = place;",
