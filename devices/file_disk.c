@@ -8,9 +8,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "disk_image.h"
 
 struct file_disk {
 	int fd;
@@ -20,19 +21,6 @@ struct file_disk {
 #define IOVECS_PER_CALL IOV_MAX
 /* Zeros for files whose filesystem can't make any by itself. */
 #define ZEROS_BYTES (64 * 1024)
-
-static void skip_bytes(struct vblk_io *io, size_t bytes)
-{
-	while (io->iovecs_count > 0 && bytes >= io->iovecs->iov_len) {
-		bytes -= io->iovecs->iov_len;
-		io->iovecs++;
-		io->iovecs_count--;
-	}
-	if (bytes > 0) {
-		io->iovecs->iov_base = (char *)io->iovecs->iov_base + bytes;
-		io->iovecs->iov_len -= bytes;
-	}
-}
 
 /* A write that stopped midway is tried again, so that the system says why. Only a read at the file's end returns 0. */
 static int64_t transfer(int fd, struct vblk_io *io)
@@ -52,7 +40,7 @@ static int64_t transfer(int fd, struct vblk_io *io)
 		if (r == 0)
 			break;
 		done += (uint64_t)r;
-		skip_bytes(io, (size_t)r);
+		disk_io_skip(io, (uint64_t)r);
 	}
 	return (int64_t)done;
 }
@@ -86,25 +74,19 @@ static int allocate(int fd, int mode, const struct vblk_io *io)
 	return r < 0 ? -errno : 0;
 }
 
-/* A filesystem that can't do it, or a block device whose blocks are larger than sectors: it takes whole ones only. */
-static bool is_unable(int r)
-{
-	return r == -EOPNOTSUPP || r == -EINVAL;
-}
-
 static int discard(int fd, const struct vblk_io *io)
 {
 	int r = allocate(fd, FALLOC_FL_PUNCH_HOLE, io);
 
 	/* A hint: who can't do it has done enough. */
-	return is_unable(r) ? 0 : r;
+	return disk_is_unable(r) ? 0 : r;
 }
 
 static int zero(int fd, const struct vblk_io *io)
 {
 	int r = allocate(fd, io->may_unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, io);
 
-	return is_unable(r) ? write_zeros(fd, io->offset, io->bytes) : r;
+	return disk_is_unable(r) ? write_zeros(fd, io->offset, io->bytes) : r;
 }
 
 static void submit(void *opaque, struct vblk_io *io)
@@ -130,38 +112,22 @@ static void submit(void *opaque, struct vblk_io *io)
 	vblk_io_done(io, result);
 }
 
-/* Its size. A block device's can't be had from fstat(2). */
-static int64_t image_bytes(int fd)
-{
-	struct stat status;
-	off_t bytes;
-
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
-		return -EMEDIUMTYPE;
-	bytes = lseek(fd, 0, SEEK_END);
-	return bytes < 0 ? -errno : bytes;
-}
-
 int file_disk_new(const char *path, bool read_only, struct file_disk **ret_file, struct vblk_disk *ret_disk)
 {
 	struct file_disk *file = malloc(sizeof(*file));
-	int64_t bytes;
+	uint64_t bytes = 0;
 
 	if (file == NULL)
 		return -ENOMEM;
-	/* Non-blocking for the open alone: that of a FIFO would wait for its other side. */
-	file->fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
-	bytes = file->fd < 0 ? -errno : image_bytes(file->fd);
-	if (bytes < 0) {
-		if (file->fd >= 0)
-			(void)close(file->fd);
+	file->fd = disk_image_open(path, read_only, 0, &bytes);
+	if (file->fd < 0) {
+		int r = file->fd;
+
 		free(file);
-		return (int)bytes;
+		return r;
 	}
 	*ret_disk = (struct vblk_disk){
-		.bytes = (uint64_t)bytes,
+		.bytes = bytes,
 		.read_only = read_only,
 		.can_discard = !read_only,
 		.can_zero = !read_only,
