@@ -6,6 +6,7 @@
 #include "failure.h"
 #include "text.h"
 
+int command_blk(int argc, char **argv, struct failure *failure);
 int command_plan(int argc, char **argv, struct failure *failure);
 int command_run(int argc, char **argv, struct failure *failure);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
-/* guestmem: plan a machine's guest physical memory, and run a disk over it. Dispatches to the commands, prints their failure. */
+/* guestmem: plan a machine's guest physical memory, and run a disk over it or serve one. Dispatches to the commands, prints their failure. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -14,6 +14,7 @@
 static const char help[] = "Usage: guestmem COMMAND [OPTION]...\n"
 			   "Guest physical memory of virtual machines.\n"
 			   "\n"
+			   "  blk --socket PATH IMAGE     serve a disk to QEMU, by vhost-user\n"
 			   "  plan VM.json                check a machine description and show it\n"
 			   "  run VM.json --disk IMAGE    build it, and prove a disk over its memory\n"
 			   "\n"
@@ -56,6 +57,7 @@ static int run_command(int argc, char **argv, struct failure *failure)
 		const char *name;
 		int (*run)(int argc, char **argv, struct failure *failure);
 	} commands[] = {
+		{ "blk", command_blk },
 		{ "plan", command_plan },
 		{ "run", command_run },
 	};

@@ -4,12 +4,10 @@
  * on the left where boxes begin and end, NUMA nodes and sources on the right, a legend of what occurs below. No scripts, no
  * fonts of its own, no links: it can be pasted anywhere. Geometry is computed once, in struct page; nothing else is kept.
  */
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bands.h"
+#include "markup.h"
 #include "show.h"
 
 #define PAGE_WIDTH   960
@@ -45,35 +43,6 @@ static int band_height(const struct band *band)
 		return GAP_HEIGHT;
 	/* A folded row has to say that it is one. */
 	return band->count > 1 && height < TALL ? TALL : height;
-}
-
-static void put_text(FILE *out, const char *text)
-{
-	for (; *text; text++) {
-		switch (*text) {
-		case '<':
-			fputs("&lt;", out);
-			break;
-		case '>':
-			fputs("&gt;", out);
-			break;
-		case '&':
-			fputs("&amp;", out);
-			break;
-		case '"':
-			fputs("&quot;", out);
-			break;
-		default:
-			fputc(*text, out);
-		}
-	}
-}
-
-static void put_label(FILE *out, double x, double y, const char *class, const char *text)
-{
-	fprintf(out, "<text x=\"%g\" y=\"%g\" class=\"%s\">", x, y, class);
-	put_text(out, text);
-	fputs("</text>\n", out);
 }
 
 static void measure(struct page *page)
@@ -118,29 +87,15 @@ static void put_head(const struct page *page)
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n"
 		"<title>",
 		PAGE_WIDTH, page->height, PAGE_WIDTH, page->height);
-	put_text(page->out, page->machine->title);
-	fputs(": guest physical memory</title>\n"
-	      "<style>\n"
-	      "text { font-family: Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif; font-size: "
-	      "13px; "
-	      "fill: #20242c; }\n"
-	      ".title { font-size: 23px; font-weight: 600; }\n"
-	      ".under { font-size: 13.5px; fill: #5c6470; }\n"
-	      ".address { font-family: 'JetBrains Mono', 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace; "
-	      "font-size: 11px; fill: #5c6470; text-anchor: end; }\n"
-	      ".name { font-weight: 600; }\n"
-	      ".size { text-anchor: end; }\n"
-	      ".small { font-size: 11.5px; fill: #5c6470; }\n"
-	      ".gap { font-size: 12px; fill: #858c98; text-anchor: middle; }\n"
-	      ".tag { font-size: 11px; font-weight: 600; fill: #ffffff; text-anchor: middle; }\n"
-	      "</style>\n",
-	      page->out);
+	markup_text(page->out, page->machine->title);
+	fputs(": guest physical memory</title>\n", page->out);
+	markup_style(page->out);
 	put_patterns(page);
 	fprintf(page->out, "<rect width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n", PAGE_WIDTH, page->height);
-	put_label(page->out, 40, 52, "title", page->machine->title);
+	markup_label(page->out, 40, 52, "title", page->machine->title);
 	snprintf(line, sizeof(line), "%s, %u physical address bits, %s", page->machine->layout_name,
 		 page->machine->physical_bits, describe_machine(page->machine, text));
-	put_label(page->out, 40, 78, "under", line);
+	markup_label(page->out, 40, 78, "under", line);
 }
 
 static void put_address(const struct page *page, double y, uint64_t address)
@@ -150,7 +105,7 @@ static void put_address(const struct page *page, double y, uint64_t address)
 	fprintf(page->out, "<line x1=\"%d\" y1=\"%g\" x2=\"%d\" y2=\"%g\" stroke=\"#c3c8d0\"/>\n", BOX_LEFT - 10, y,
 		BOX_LEFT - 3, y);
 	snprintf(text, sizeof(text), "0x%0*llx", page->digits, (unsigned long long)address);
-	put_label(page->out, BOX_LEFT - 16, y + 4, "address", text);
+	markup_label(page->out, BOX_LEFT - 16, y + 4, "address", text);
 }
 
 /* A small coloured tag that names a node. Return: where it ends. */
@@ -163,7 +118,7 @@ static double put_tag(const struct page *page, double x, double y, int node)
 	width = 14 + 6.4 * (double)strlen(text);
 	fprintf(page->out, "<rect x=\"%g\" y=\"%g\" width=\"%g\" height=\"18\" rx=\"9\" fill=\"%s\"/>\n", x, y - 13,
 		width, ink_of_node(node)->line);
-	put_label(page->out, x + width / 2, y, "tag", text);
+	markup_label(page->out, x + width / 2, y, "tag", text);
 	return x + width;
 }
 
@@ -180,16 +135,16 @@ static void put_notes(const struct page *page, const struct band *band, int y, i
 			y + 1, height - 2, ink_of_node(band->entry->guest_node)->line);
 		x = put_tag(page, x, base, band->entry->guest_node) + 10;
 	}
-	put_label(page->out, x, base, "small",
-		  source[0]                        ? source
-		  : band->entry->kind == GM_DEVICE ? "registers"
-						   : "nothing may be put here");
+	markup_label(page->out, x, base, "small",
+		     source[0]                        ? source
+		     : band->entry->kind == GM_DEVICE ? "registers"
+						      : "nothing may be put here");
 	if (height < TALL || !node || band->entry->origin != ORIGIN_NODE)
 		return;
 	if (node->host >= 0)
 		snprintf(line, sizeof(line), "on host node %d%s", node->host, node->vcpus_count ? ", " : "");
 	strcat(line, describe_vcpus(node, vcpus));
-	put_label(page->out, NOTE_LEFT, base + 21, "small", line);
+	markup_label(page->out, NOTE_LEFT, base + 21, "small", line);
 }
 
 static void put_box(const struct page *page, const struct band *band, int y)
@@ -210,12 +165,12 @@ static void put_box(const struct page *page, const struct band *band, int y)
 	fprintf(page->out, "<rect x=\"%d.5\" y=\"%d.5\" width=\"%d\" height=\"%d\" fill=\"%s\" stroke=\"%s\"%s/>\n",
 		BOX_LEFT, y, BOX_WIDTH - 1, height - 1, slot ? fill : ink->fill, ink->line,
 		slot ? " stroke-dasharray=\"5 4\"" : "");
-	put_label(page->out, BOX_LEFT + 14, base, "name", name);
-	put_label(page->out, BOX_RIGHT - 14, base, "size", format_range_bytes(bytes, gm_range_bytes(band->range)));
+	markup_label(page->out, BOX_LEFT + 14, base, "name", name);
+	markup_label(page->out, BOX_RIGHT - 14, base, "size", format_range_bytes(bytes, gm_range_bytes(band->range)));
 	if (height >= TALL) {
 		snprintf(kind, sizeof(kind), band->count > 1 ? "%s%s, %zu regions" : "%s%s", gm_kind_name(entry->kind),
 			 slot ? ", hot-plug slot" : "", band->count);
-		put_label(page->out, BOX_LEFT + 14, base + 19, "small", kind);
+		markup_label(page->out, BOX_LEFT + 14, base + 19, "small", kind);
 	}
 	put_notes(page, band, y, height);
 }
@@ -234,7 +189,7 @@ static void put_gap(const struct page *page, const struct band *band, int y)
 			"<path d=\"M%d %d l12 -6 M%d %d l12 -6\" stroke=\"#858c98\" fill=\"none\"/>\n",
 			x, y + 2, middle - 5, x, middle + 6, y + GAP_HEIGHT - 1, x - 5, middle + 1, x - 5, middle + 6);
 	}
-	put_label(page->out, BOX_LEFT + BOX_WIDTH / 2.0, middle + 4, "gap", describe_gap(band, text));
+	markup_label(page->out, BOX_LEFT + BOX_WIDTH / 2.0, middle + 4, "gap", describe_gap(band, text));
 }
 
 static void put_stack(const struct page *page)
@@ -262,7 +217,7 @@ static double put_swatch(const struct page *page, double x, int y, const char *f
 {
 	fprintf(page->out, "<rect x=\"%g\" y=\"%d.5\" width=\"22\" height=\"14\" fill=\"%s\" stroke=\"%s\"%s/>\n", x,
 		y - 12, fill, ink->line, slot ? " stroke-dasharray=\"4 3\"" : "");
-	put_label(page->out, x + 30, y, "small", text);
+	markup_label(page->out, x + 30, y, "small", text);
 	return x + 30 + 6.3 * (double)strlen(text) + 22;
 }
 
@@ -289,10 +244,10 @@ static void put_legend(const struct page *page)
 		snprintf(line, sizeof(line), "%s%s%s%s", format_bytes(bytes, node->bytes), host,
 			 node->vcpus_count ? ", " : "", describe_vcpus(node, vcpus));
 		x = put_tag(page, 40, y, node->guest);
-		put_label(page->out, x + 10, y, "small", line);
+		markup_label(page->out, x + 10, y, "small", line);
 	}
-	put_label(page->out, 40, y, "small",
-		  "Low addresses on top. Heights follow the logarithm of the size; gaps are folded.");
+	markup_label(page->out, 40, y, "small",
+		     "Low addresses on top. Heights follow the logarithm of the size; gaps are folded.");
 }
 
 static int write_svg(const struct machine *machine, FILE *out, struct failure *failure)
@@ -313,20 +268,7 @@ static int write_svg(const struct machine *machine, FILE *out, struct failure *f
 
 int show_svg(const struct machine *machine, const char *path, struct failure *failure)
 {
-	FILE *out = fopen(path, "we");
-	struct stat status;
-	bool bad, is_file;
-	int r;
+	FILE *out = markup_open(path, failure);
 
-	if (!out)
-		return fail(failure, STATUS_INPUT, "%s: can't be written: %s", path, strerror(errno));
-	/* As root one could remove /dev/full. */
-	is_file = fstat(fileno(out), &status) == 0 && S_ISREG(status.st_mode);
-	r = write_svg(machine, out, failure);
-	bad = ferror(out);
-	if (fclose(out) != 0 || bad)
-		r = fail(failure, STATUS_MISSING, "%s: can't be written: %s", path, strerror(errno));
-	if (r < 0 && is_file)
-		unlink(path);
-	return r;
+	return out ? markup_close(out, path, write_svg(machine, out, failure), failure) : -1;
 }
