@@ -12,7 +12,7 @@ import tempfile
 
 DOCUMENTS = ["ARCHITECTURE.md", "README.md", "docs/concurrency.md", "docs/machine.md", "docs/speed.md"]
 # The tree's own top folders: what else looks like a path is an example.
-PATH = r"(?:include|src|devices|tools|examples|tests|bench|docs|scripts)/[\w./-]+"
+PATH = r"(?:include|src|adapters|devices|tools|examples|tests|bench|docs|scripts)/[\w./-]+"
 
 
 def problems_of(tree, document):
