@@ -33,6 +33,7 @@ static const char *const fault_texts[VIRTQ_FAULTS] = {
 	[VIRTQ_BAD_ORDER] = "device-readable buffer behind a device-writable one",
 	[VIRTQ_BUFFER_WRAPS] = "buffer passes the last address",
 	[VIRTQ_BUFFER_IN_RINGS] = "device-writable buffer in the queue's own rings",
+	[VIRTQ_BAD_RECORD] = "record of what is in flight",
 };
 
 const char *virtq_fault_text(enum virtq_fault fault)
@@ -94,10 +95,12 @@ int virtq_init(struct virtq *virtq, struct gm_view *view, const struct virtq_rin
 	virtq->table = calloc(ring->size, sizeof(*virtq->table));
 	/* One more, for the place of an indirect table. */
 	virtq->extents = calloc((size_t)ring->size + 1, sizeof(*virtq->extents));
-	if (virtq->buffers != NULL && virtq->table != NULL && virtq->extents != NULL)
-		return 0;
-	virtq_fini(virtq);
-	return -ENOMEM;
+	r = virtq->buffers != NULL && virtq->table != NULL && virtq->extents != NULL ? 0 : -ENOMEM;
+	if (r == 0 && ring->record != NULL)
+		r = virtq_record_init(&virtq->record, ring->record, ring->record_at, ring->record_bytes, ring->size);
+	if (r < 0)
+		virtq_fini(virtq);
+	return r;
 }
 
 void virtq_fini(struct virtq *virtq)
@@ -105,6 +108,7 @@ void virtq_fini(struct virtq *virtq)
 	free(virtq->buffers);
 	free(virtq->table);
 	free(virtq->extents);
+	virtq_record_fini(&virtq->record);
 	memset(virtq, 0, sizeof(*virtq));
 }
 
@@ -301,13 +305,33 @@ static bool extents_overlap(struct virtq_extent *extents, size_t count)
 	return false;
 }
 
-int virtq_pop(struct virtq *virtq, struct virtq_chain *ret_chain)
+/*
+ * Go on where somebody was stopped: in the used ring where its index is, in the available ring behind what was taken, since all
+ * that was taken is either given back or in flight. What it gave back last it may not have told the driver of.
+ */
+static int recover(struct virtq *virtq)
 {
-	struct virtq_chain chain = { .buffers = virtq->buffers };
+	uint16_t used = 0;
+	int r = gm_load_le16(virtq->view, used_at(virtq, VIRTQ_INDEX), GM_ACQUIRE, &used);
+
+	if (r < 0)
+		return virtq_refuse(virtq, VIRTQ_UNREACHABLE, r);
+	r = virtq_record_recover(&virtq->record, used);
+	if (r < 0)
+		return virtq_refuse(virtq, VIRTQ_BAD_RECORD, r);
+	if (r > 0) {
+		virtq->done = virtq->signalled = used;
+		virtq->next = virtq->available = (uint16_t)(used + virtq->record.again_count);
+		virtq->owes_notice = true;
+	}
+	return 0;
+}
+
+/* The head of the next chain. Return: 1; 0 when there is none; -EBADMSG. */
+static int pop_head(struct virtq *virtq, uint16_t *ret_head)
+{
 	int r;
 
-	if (virtq->fault != VIRTQ_GOOD)
-		return -EBADMSG;
 	if (virtq->available == virtq->next) {
 		r = look(virtq);
 		if (r <= 0)
@@ -319,17 +343,45 @@ int virtq_pop(struct virtq *virtq, struct virtq_chain *ret_chain)
 		gm_view_enter(virtq->view);
 	}
 	r = gm_load_le16(virtq->view, avail_at(virtq, VIRTQ_AVAIL_ENTRY(virtq->next & (virtq->size - 1))), GM_RELAXED,
-			 &chain.head);
+			 ret_head);
 	if (r < 0)
 		return virtq_refuse(virtq, VIRTQ_UNREACHABLE, r);
-	if (chain.head >= virtq->size)
+	if (*ret_head >= virtq->size)
 		return virtq_refuse(virtq, VIRTQ_BAD_HEAD, -EINVAL);
+	return 1;
+}
+
+int virtq_pop(struct virtq *virtq, struct virtq_chain *ret_chain)
+{
+	struct virtq_chain chain = { .buffers = virtq->buffers };
+	bool is_again;
+	int r;
+
+	if (virtq->fault != VIRTQ_GOOD)
+		return -EBADMSG;
+	if (virtq->record.size > 0 && !virtq->record.is_recovered) {
+		r = recover(virtq);
+		if (r < 0)
+			return r;
+	}
+	is_again = virtq_record_next(&virtq->record, &chain.head);
+	if (!is_again) {
+		r = pop_head(virtq, &chain.head);
+		if (r <= 0)
+			return r;
+	}
 	virtq->extents_count = 0;
 	r = walk(virtq, &chain);
 	if (r < 0)
 		return r;
 	chain.overlaps = chain.writable > 0 && extents_overlap(virtq->extents, virtq->extents_count);
-	virtq->next++;
+	/* What is done again keeps its place in the record, and is behind @next already. */
+	if (!is_again) {
+		r = virtq->record.size > 0 ? virtq_record_taken(&virtq->record, chain.head) : 0;
+		if (r < 0)
+			return virtq_refuse(virtq, VIRTQ_BAD_RECORD, r);
+		virtq->next++;
+	}
 	*ret_chain = chain;
 	return 1;
 }
@@ -345,12 +397,17 @@ int virtq_push(struct virtq *virtq, uint16_t head, uint32_t bytes)
 		return -EBADMSG;
 	r = gm_write(virtq->view, used_at(virtq, VIRTQ_USED_ENTRY(virtq->done & (virtq->size - 1))), &entry,
 		     sizeof(entry));
+	if (r < 0)
+		return virtq_refuse(virtq, VIRTQ_UNREACHABLE, r);
+	if (virtq->record.size > 0 && (r = virtq_record_giving(&virtq->record, head)) < 0)
+		return virtq_refuse(virtq, VIRTQ_BAD_RECORD, r);
 	/* Pairs with the driver's barrier between reading the index and reading the entry, and what the device wrote. */
-	if (r == 0)
-		r = gm_store_le16(virtq->view, used_at(virtq, VIRTQ_INDEX), GM_RELEASE, (uint16_t)(virtq->done + 1));
+	r = gm_store_le16(virtq->view, used_at(virtq, VIRTQ_INDEX), GM_RELEASE, (uint16_t)(virtq->done + 1));
 	if (r < 0)
 		return virtq_refuse(virtq, VIRTQ_UNREACHABLE, r);
 	virtq->done++;
+	if (virtq->record.size > 0 && (r = virtq_record_given(&virtq->record, head, virtq->done)) < 0)
+		return virtq_refuse(virtq, VIRTQ_BAD_RECORD, r);
 	return 0;
 }
 
@@ -365,9 +422,13 @@ bool virtq_notify(struct virtq *virtq)
 	uint16_t wish = 0;
 	int r;
 
-	if (now == old)
+	if (now == old && !virtq->owes_notice)
 		return false;
 	virtq->signalled = now;
+	if (virtq->owes_notice) {
+		virtq->owes_notice = false;
+		return true;
+	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	r = gm_load_le16(virtq->view, avail_at(virtq, virtq->event_index ? VIRTQ_USED_EVENT(virtq->size) : VIRTQ_FLAGS),
 			 GM_RELAXED, &wish);

@@ -29,6 +29,8 @@
 
 #include <guestmem/access.h>
 
+#include "virtq_record.h"
+
 /* Entries of a queue: a power of two, and the last one whose indexes fit 16 bits (2.7). */
 #define VIRTQ_SIZE_MAX 32768
 /* All bytes of one chain (2.7.5.1): so that every length fits the 32 bits of a used element. */
@@ -82,19 +84,27 @@ enum virtq_fault {
 	VIRTQ_BAD_ORDER,       /* device-readable behind device-writable */
 	VIRTQ_BUFFER_WRAPS,    /* a buffer passes 2^64-1 */
 	VIRTQ_BUFFER_IN_RINGS, /* a device-writable buffer shares bytes with the queue itself */
+	VIRTQ_BAD_RECORD,      /* the record of what is in flight: @fault_code has the reason */
 	VIRTQ_FAULTS
 };
 
 /* For people: "indirect table in an indirect table". */
 const char *virtq_fault_text(enum virtq_fault fault);
 
-/* Where a queue stands. @next: the index to go on at, for both rings; 0 for a new one, else what virtq_next() said. */
+/*
+ * Where a queue stands. @next: the index to go on at, for both rings; 0 for a new one, else what virtq_next() said.
+ * @record: of what is in flight, in @record_bytes of that memory at @record_at; NULL for none. When somebody kept it before us, the queue
+ * goes on by it and not by @next: virtq_pop() gives first what was taken and not given back, in the order in which it was taken.
+ */
 struct virtq_ring {
 	struct gm_gpa desc;  /* multiple of 16 */
 	struct gm_gpa avail; /* multiple of 2 */
 	struct gm_gpa used;  /* multiple of 4 */
 	uint32_t size;
 	uint16_t next;
+	struct gm_memory *record;
+	struct gm_gpa record_at;
+	uint64_t record_bytes;
 };
 
 struct virtq_buffer {
@@ -127,6 +137,8 @@ struct virtq {
 	uint16_t available; /* the driver's index as last seen; next <= available <= next + size, modulo 2^16 */
 	uint16_t done;      /* our used index */
 	uint16_t signalled; /* our used index when notification was last considered */
+	bool owes_notice;   /* who was here before us may have given back something and not said so */
+	struct virtq_record record;
 	enum virtq_fault fault;
 	int fault_code;
 	/* Scratch of one chain, by the queue's size: nothing is allocated later. */
@@ -142,7 +154,7 @@ struct virtq {
  * @indirect, @event_index: whether VIRTIO_F_INDIRECT_DESC and VIRTIO_F_EVENT_IDX were negotiated
  *
  * Whether the rings can be accessed shows when they are: the memory they are in may come and go.
- * Return: 0; -EINVAL for a size that is none, addresses not aligned, parts that overlap; -GM_EWRAP; -ENOMEM.
+ * Return: 0; -EINVAL for a size that is none, addresses not aligned, parts that overlap, a record too short; -GM_EWRAP; -ENOMEM.
  */
 GM_CHECKED int virtq_init(struct virtq *virtq, struct gm_view *view, const struct virtq_ring *ring, bool indirect,
 			  bool event_index);

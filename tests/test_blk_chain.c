@@ -84,7 +84,9 @@ static uint8_t status_at(struct blk_machine *machine, uint64_t at)
 static void reset(struct blk_machine *machine)
 {
 	static const unsigned char zeros[2 * BLK_REGION_BYTES];
-	const struct virtq_ring ring = { gm_gpa(DESC), gm_gpa(AVAIL), gm_gpa(USED), SIZE, 0 };
+	const struct virtq_ring ring = {
+		.desc = gm_gpa(DESC), .avail = gm_gpa(AVAIL), .used = gm_gpa(USED), .size = SIZE
+	};
 	const uint8_t none = 0xff;
 
 	assert_int_equal(vblk_queue_unset(machine->vblk, 0, NULL), 0);
@@ -395,7 +397,9 @@ static void refused_requests(void **state)
 static void too_many_segments(void **state)
 {
 	struct gblk_segment segments[VBLK_SEGMENTS_MAX];
-	const struct virtq_ring ring = { gm_gpa(DESC), gm_gpa(AVAIL), gm_gpa(USED), 128, 0 };
+	const struct virtq_ring ring = {
+		.desc = gm_gpa(DESC), .avail = gm_gpa(AVAIL), .used = gm_gpa(USED), .size = 128
+	};
 	struct blk_machine machine;
 	uint8_t none = NO_STATUS;
 	unsigned i;

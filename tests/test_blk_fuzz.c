@@ -288,7 +288,9 @@ static void random_rings(struct fuzz *fuzz)
 
 static void run_rings(struct fuzz *fuzz)
 {
-	const struct virtq_ring ring = { gm_gpa(DESC), gm_gpa(AVAIL), gm_gpa(USED), SIZE, 0 };
+	const struct virtq_ring ring = {
+		.desc = gm_gpa(DESC), .avail = gm_gpa(AVAIL), .used = gm_gpa(USED), .size = SIZE
+	};
 	int r;
 
 	assert_int_equal(vblk_queue_set(fuzz->vblk, 0, &ring), 0);
@@ -319,7 +321,7 @@ static void random_content(bool is_mapped, uint64_t seed)
 	/* It got everywhere: a fuzzer that is refused at the door proves nothing. */
 	for (i = 0; i < VIRTQ_FAULTS; i++) {
 		print_message("%s: %u\n", virtq_fault_text(i), fuzz.faults[i]);
-		assert_true(i == VIRTQ_NOT_NEGOTIATED || fuzz.faults[i] > 0);
+		assert_true(i == VIRTQ_NOT_NEGOTIATED || i == VIRTQ_BAD_RECORD || fuzz.faults[i] > 0);
 	}
 	vblk_queue_stats(fuzz.vblk, 0, &stats);
 	print_message(

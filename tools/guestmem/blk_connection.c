@@ -107,6 +107,9 @@ static int queue_start(void *opaque, unsigned index, const struct gm_vu_ring *ri
 		.used = ring->used,
 		.size = ring->size,
 		.next = ring->next,
+		.record = ring->inflight,
+		.record_at = ring->inflight_at,
+		.record_bytes = ring->inflight_bytes,
 	};
 	int r;
 
