@@ -22,7 +22,7 @@
  *	-GM_EACCESS	a region there does not permit it
  *	-GM_ENOTRAM	a region there is of a kind that this view does not reach
  *	-GM_EWRAP	the range passes 2^64-1
- *	-GM_EFAULTED	the backing store failed
+ *	-GM_EFAULTED	the backing store failed: callbacks said so, or memory faulted in a guarded region (<guestmem/guard.h>)
  *	-GM_EUNMAPPED	the bytes are not mapped in this process (spans, iovecs and atomics), or registers that nobody here
  *			answers for (all calls)
  *	-GM_EREENTRY	a device's access to its own registers, or a callback's to its own region
@@ -100,6 +100,19 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
 #define GMI_STORE_ORDER(order) (order)
 #endif
 
+/*
+ * Whether a part of a guarded region was lost: asked behind the access. A plain load is enough, if the compiler leaves it there:
+ * docs/concurrency.md, "Memory that faults".
+ */
+GM_INLINE bool gmi_is_hit(const struct gmi_guard_head *guard)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	return __atomic_load_n(&guard->hit, __ATOMIC_RELAXED) != 0;
+}
+
+/* Then: whether these bytes of the hot region were. */
+GM_CHECKED int gmi_hot_verdict(const struct gm_view *view, struct gm_gpa at, uint64_t bytes);
+
 #define GM_DEFINE_OBJECT(bits)                                                                                         \
 	GM_DIRECT int gmi_load_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t *ret_number); \
 	GM_DIRECT int gmi_store_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t number);     \
@@ -111,6 +124,15 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
 		if (GM_LIKELY(offset < view->hot_room && (at.value & (bits / 8 - 1)) == 0)) {                          \
 			*ret_number = __atomic_load_n((const uint##bits##_t *)(view->hot_hva + offset),                \
 						      GMI_LOAD_ORDER(order));                                          \
+			return 0;                                                                                      \
+		}                                                                                                      \
+		if (offset < view->guarded_room && (at.value & (bits / 8 - 1)) == 0 && view->slot) {                   \
+			uint##bits##_t number = __atomic_load_n((const uint##bits##_t *)(view->hot_hva + offset),      \
+								GMI_LOAD_ORDER(order));                                \
+                                                                                                                       \
+			if (GM_UNLIKELY(gmi_is_hit(view->hot_guard)) && gmi_hot_verdict(view, at, bits / 8) != 0)      \
+				return -GM_EFAULTED;                                                                   \
+			*ret_number = number;                                                                          \
 			return 0;                                                                                      \
 		}                                                                                                      \
 		return gmi_load_u##bits(view, at, order, ret_number);                                                  \
@@ -125,6 +147,13 @@ GM_CHECKED int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct g
 			if (view->hot_dirty)                                                                           \
 				gmi_dirty_mark_at(view->hot_dirty, offset);                                            \
 			return 0;                                                                                      \
+		}                                                                                                      \
+		if (offset < view->guarded_room && view->hot_writable && (at.value & (bits / 8 - 1)) == 0 &&           \
+		    view->slot) {                                                                                      \
+			__atomic_store_n((uint##bits##_t *)(view->hot_hva + offset), number, GMI_STORE_ORDER(order));  \
+			if (view->hot_dirty)                                                                           \
+				gmi_dirty_mark_at(view->hot_dirty, offset);                                            \
+			return GM_UNLIKELY(gmi_is_hit(view->hot_guard)) ? gmi_hot_verdict(view, at, bits / 8) : 0;     \
 		}                                                                                                      \
 		return gmi_store_u##bits(view, at, order, number);                                                     \
 	}
@@ -260,6 +289,15 @@ GM_INLINE void gm_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes
 	else if (view->near_dirty)
 		gm_dirty_mark((struct gm_dirty *)(uintptr_t)view->near_dirty, gm_offset(offset), bytes);
 }
+
+/**
+ * gm_span_check - whether what spans or iovecs of this section reached was lost meanwhile
+ *
+ * To be asked after the bytes were used, for memory that faults: what was read there may be zeros, what was written is nowhere.
+ * Any part of the range where no guarded region (<guestmem/guard.h>) stands is left out.
+ * Return: 0; -GM_EFAULTED; -EINVAL outside a section.
+ */
+GM_CHECKED int gm_span_check(const struct gm_view *view, struct gm_gpa at, uint64_t bytes);
 
 /*
  * Streams: between a file descriptor and guest memory, without a buffer in between (where the memory is mapped).

@@ -8,6 +8,7 @@
 #include <guestmem/byteorder.h>
 #include <guestmem/dirty.h>
 #include <guestmem/error.h>
+#include <guestmem/guard.h>
 #include <guestmem/layout.h>
 #include <guestmem/map.h>
 #include <guestmem/memory.h>

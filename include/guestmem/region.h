@@ -278,6 +278,9 @@ bool gm_region_has_numa_node(const struct gm_region *region, int node);
 int gm_region_numa_result(const struct gm_region *region);
 /* The dirty log; NULL when it has none. A reader of it may outlive the region. */
 struct gm_dirty *gm_region_dirty(const struct gm_region *region);
+/* Whether it is guarded against memory that faults, and how often a part of it was lost: <guestmem/guard.h>. */
+bool gm_region_is_guarded(const struct gm_region *region);
+uint64_t gm_region_faults(const struct gm_region *region);
 /* Whether the two regions' guest ranges have an address in common. */
 bool gm_region_intersects(const struct gm_region *a, const struct gm_region *b);
 /* Whether @address lies in the region. */

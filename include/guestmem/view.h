@@ -31,6 +31,11 @@ GM_BEGIN_DECLS
 
 struct gm_map;
 
+/* Private: what accesses ask of a region that is guarded against memory that faults (<guestmem/guard.h>). */
+struct gmi_guard_head {
+	uint32_t hit; /* atomic: not 0 once a part of it was lost */
+};
+
 /* gm_view_init() flags */
 /* Accesses to device regions call their registers; without, they fail with -GM_ENOTRAM. The memory has to have GM_DEVICE in its kinds. */
 #define GM_VIEW_DISPATCH 1u
@@ -43,7 +48,8 @@ struct gm_map;
  *
  * Two regions are remembered, so that a ring and a buffer in different regions do not push each other out. The hot one is that of
  * an object that was not in it, not always the last. hot_room is the count of offsets at which an object of up to 8 bytes fits, and 0 outside a
- * section: so a single compare refuses what is out of bounds and what is out of its section. The near one is that of the
+ * section: so a single compare refuses what is out of bounds and what is out of its section. Where the hot region is guarded, hot_room is 0 and
+ * guarded_room, which counts while slot is set, in its place: what is not guarded does not pay for what is. The near one is that of the
  * last copy, span or list of iovecs that was in neither; it counts while slot is set.
  */
 struct gm_view {
@@ -70,6 +76,9 @@ struct gm_view {
 	uint64_t owner;
 	uint32_t owned;
 	uint32_t flags;
+	uint64_t guarded_room;                   /* see above */
+	const struct gmi_guard_head *hot_guard;  /* the hot region's guard, where guarded_room is not 0 */
+	const struct gmi_guard_head *near_guard; /* the near region's; NULL: none */
 	char name[GM_VIEW_NAME_MAX];
 	int64_t cool; /* objects to miss the hot region before it is another; away from what each of them reads */
 };
@@ -181,6 +190,8 @@ void gm_view_unpin(struct gm_pin *pin);
 
 /* Mark as written what was written through a span or an iovec under a pin, before it goes. Any thread. As gm_written(). */
 void gm_pin_written(struct gm_pin *pin, struct gm_gpa at, uint64_t bytes);
+/* Whether what a span or an iovec under a pin reached was lost meanwhile. Any thread. As gm_span_check(). */
+GM_CHECKED int gm_pin_check(const struct gm_pin *pin, struct gm_gpa at, uint64_t bytes);
 
 GM_END_DECLS
 

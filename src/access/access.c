@@ -80,15 +80,34 @@ static int fill_walk(struct gmi_walk *walk, unsigned char byte, uint64_t *ret_do
 	return r;
 }
 
+/* Of a region that is guarded. Not inlined, as what follows. */
+static __attribute__((noinline)) int read_spot(const struct gmi_spot *spot, void *data, size_t bytes)
+{
+	int r = gmi_bytes_read(data, spot->hva, bytes);
+
+	return r ? r : gmi_spot_check(spot, bytes);
+}
+
+static __attribute__((noinline)) int write_spot(const struct gmi_spot *spot, const void *data, size_t bytes)
+{
+	int r = gmi_bytes_write(spot->hva, data, bytes);
+
+	gmi_mark_spot(spot, bytes);
+	return r ? r : gmi_spot_check(spot, bytes);
+}
+
 /* Not inlined, so that the hot path of the caller does not make room for a walk. */
 static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t at, void *data, size_t bytes)
 {
 	struct gmi_walk walk;
+	struct gmi_spot spot;
 	uint64_t done;
 	int r;
 
 	if (bytes == 0)
 		return 0;
+	if (gmi_at_guarded_hand(view, at, bytes, GM_READ, &spot))
+		return read_spot(&spot, data, bytes);
 	r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
 	if (r)
 		return r;
@@ -98,11 +117,14 @@ static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t 
 static __attribute__((noinline)) int write_slowly(struct gm_view *view, uint64_t at, const void *data, size_t bytes)
 {
 	struct gmi_walk walk;
+	struct gmi_spot spot;
 	uint64_t done;
 	int r;
 
 	if (bytes == 0)
 		return 0;
+	if (gmi_at_guarded_hand(view, at, bytes, GM_WRITE, &spot))
+		return write_spot(&spot, data, bytes);
 	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
 	if (r)
 		return r;
@@ -127,9 +149,9 @@ GMI_PUBLIC int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_
 {
 	struct gmi_spot spot;
 
-	if (GM_LIKELY(gmi_at_hand(view, at.value, bytes, GM_READ, &spot)))
-		return gmi_bytes_read(data, spot.hva, bytes);
-	return read_slowly(view, at.value, data, bytes);
+	if (GM_UNLIKELY(!gmi_at_hand(view, at.value, bytes, GM_READ, &spot)))
+		return read_slowly(view, at.value, data, bytes);
+	return GM_LIKELY(spot.guarded == NULL) ? gmi_bytes_read(data, spot.hva, bytes) : read_spot(&spot, data, bytes);
 }
 
 GMI_PUBLIC int gm_write(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes)
@@ -139,6 +161,8 @@ GMI_PUBLIC int gm_write(struct gm_view *view, struct gm_gpa at, const void *data
 
 	if (GM_UNLIKELY(!gmi_at_hand(view, at.value, bytes, GM_WRITE, &spot)))
 		return write_slowly(view, at.value, data, bytes);
+	if (GM_UNLIKELY(spot.guarded != NULL))
+		return write_spot(&spot, data, bytes);
 	r = gmi_bytes_write(spot.hva, data, bytes);
 	gmi_mark_spot(&spot, bytes);
 	return r;
@@ -153,7 +177,7 @@ GMI_PUBLIC int gm_fill(struct gm_view *view, struct gm_gpa at, unsigned char byt
 		return fill_slowly(view, at.value, byte, bytes);
 	r = gmi_bytes_fill(spot.hva, byte, bytes);
 	gmi_mark_spot(&spot, bytes);
-	return r;
+	return r ? r : gmi_spot_check(&spot, bytes);
 }
 
 GMI_PUBLIC int64_t gm_read_some(struct gm_view *view, struct gm_gpa at, void *data, size_t bytes)

@@ -8,6 +8,7 @@
 
 #include <guestmem/access.h>
 
+#include "guard/guard.h"
 #include "map/map.h"
 
 /* One region's part of an access. */
@@ -22,6 +23,7 @@ struct gmi_piece {
 struct gmi_spot {
 	unsigned char *hva;
 	const struct gmi_dirty_head *dirty; /* or NULL */
+	const struct gmi_guarded *guarded;  /* or NULL */
 	uint64_t offset;                    /* in the log */
 };
 
@@ -69,6 +71,8 @@ static inline void gmi_view_heat(struct gm_view *view, const struct gm_region *r
 {
 	view->room = region->room;
 	view->hot_room = region->room;
+	view->guarded_room = region->guarded_room;
+	view->hot_guard = (const struct gmi_guard_head *)region->guarded;
 	view->hot_first = region->range.first.value;
 	view->hot_hva = region->hva;
 	view->hot_writable = region->writable;
@@ -95,14 +99,17 @@ static inline void gmi_view_missed(struct gm_view *view, const struct gm_region 
  */
 static inline void gmi_view_approach(struct gm_view *view, const struct gm_region *region)
 {
-	if (region->room == 0)
+	uint64_t room = gmi_region_room(region);
+
+	if (room == 0)
 		return;
-	if (GM_UNLIKELY(view->room == 0) && region->readable != 0)
+	if (GM_UNLIKELY((view->room | view->guarded_room) == 0) && region->readable != 0)
 		gmi_view_heat(view, region);
 	view->near_first = region->range.first.value;
-	view->near_bytes = region->room + 7;
+	view->near_bytes = room + 7;
 	view->near_hva = region->hva;
 	view->near_dirty = (const struct gmi_dirty_head *)region->dirty;
+	view->near_guard = (const struct gmi_guard_head *)region->guarded;
 	view->near_access = region->prot & (GM_READ | GM_WRITE);
 }
 

@@ -27,7 +27,7 @@ static int operate(struct gm_view *view, struct gm_gpa at, unsigned bytes, enum 
 	/* A compare-exchange that found something else has written nothing. The rest write, be it what was there before. */
 	if (r || operation != GMI_RMW_COMPARE_EXCHANGE || *ret_old == expected)
 		gmi_mark(piece.region->dirty, piece.offset, bytes);
-	return r;
+	return r ? r : gmi_piece_check(&piece);
 }
 
 #define GMI_DEFINE_ATOMIC(bits, verb, operation)                                                                       \

@@ -38,7 +38,9 @@ static int copy_piece(const struct gmi_piece *target, const struct gmi_piece *so
 		return bounce(target, source);
 	r = gmi_bytes_move(target->hva, source->hva, target->bytes);
 	gmi_mark(target->region->dirty, target->offset, target->bytes);
-	return r;
+	if (r == 0)
+		r = gmi_piece_check(source);
+	return r ? r : gmi_piece_check(target);
 }
 
 /* Copies the chunk that begins @done bytes into the copy; *ret_chunk: its size. */
@@ -151,7 +153,9 @@ GMI_PUBLIC int gm_copy(struct gm_view *view, struct gm_gpa to, struct gm_gpa fro
 		return copy_slowly(view, to, from, bytes);
 	r = gmi_bytes_move(target.hva, source.hva, bytes);
 	gmi_mark_spot(&target, bytes);
-	return r;
+	if (r == 0)
+		r = gmi_spot_check(&source, bytes);
+	return r ? r : gmi_spot_check(&target, bytes);
 }
 
 GMI_PUBLIC int64_t gm_copy_some(struct gm_view *view, struct gm_gpa to, struct gm_gpa from, uint64_t bytes)

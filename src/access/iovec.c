@@ -154,3 +154,13 @@ GMI_PUBLIC void gm_pin_written(struct gm_pin *pin, struct gm_gpa at, uint64_t by
 	if (pin->map != NULL)
 		gmi_mark_range(pin->map, at.value, bytes);
 }
+
+GMI_PUBLIC int gm_span_check(const struct gm_view *view, struct gm_gpa at, uint64_t bytes)
+{
+	return view->slot != NULL ? gmi_check_range(view->slot, at.value, bytes) : -EINVAL;
+}
+
+GMI_PUBLIC int gm_pin_check(const struct gm_pin *pin, struct gm_gpa at, uint64_t bytes)
+{
+	return pin->map != NULL ? gmi_check_range(pin->map, at.value, bytes) : -EINVAL;
+}

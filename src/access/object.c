@@ -34,6 +34,20 @@ static int load_copy(struct gm_view *view, struct gm_gpa at, unsigned bytes, int
 	return 0;
 }
 
+/* As load_copy(), of a region that may be guarded. */
+static inline int load_checked(const struct gmi_guarded *guarded, const unsigned char *hva, unsigned bytes, int order,
+			       void *ret_raw)
+{
+	unsigned char raw[8];
+	int r = gmi_bytes_load(hva, bytes, order, raw);
+
+	if (r == 0)
+		r = gmi_guarded_check(guarded, hva, bytes);
+	if (r == 0)
+		memcpy(ret_raw, raw, bytes);
+	return r;
+}
+
 /* What is not one access of mapped memory that the view may read, or is not found at once. */
 static __attribute__((noinline)) int load_slowly(struct gm_view *view, uint64_t at, unsigned bytes, int order,
 						 void *ret_raw)
@@ -47,8 +61,23 @@ static __attribute__((noinline)) int load_slowly(struct gm_view *view, uint64_t 
 	if (r)
 		return r;
 	if (piece.hva != NULL && piece.bytes == bytes)
-		return gmi_bytes_load(piece.hva, bytes, order, ret_raw);
+		return load_checked(piece.region->guarded, piece.hva, bytes, order, ret_raw);
 	return load_copy(view, gm_gpa(at), bytes, order, ret_raw);
+}
+
+/*
+ * Of a region that was found. If it is guarded, that is all: what is not guarded does not pay for the question. The parameters
+ * are those of load_slowly() and one more, so that the way here costs its caller no registers.
+ */
+static __attribute__((noinline)) int load_guarded(struct gm_view *view, uint64_t at, unsigned bytes, int order,
+						  void *ret_raw, const struct gm_region *region)
+{
+	uint64_t offset = at - region->range.first.value;
+
+	if (offset >= region->guarded_room || (region->readable & view->kinds) == 0)
+		return load_slowly(view, at, bytes, order, ret_raw);
+	gmi_view_missed(view, region);
+	return load_checked(region->guarded, region->hva + offset, bytes, order, ret_raw);
 }
 
 static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw,
@@ -65,7 +94,7 @@ static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned by
 		return load_slowly(view, at, bytes, order, ret_raw);
 	offset = at - region->range.first.value;
 	if (GM_UNLIKELY(offset >= region->room || (region->readable & view->kinds) == 0))
-		return load_slowly(view, at, bytes, order, ret_raw);
+		return load_guarded(view, at, bytes, order, ret_raw, region);
 	gmi_view_missed(view, region);
 	return gmi_bytes_load(region->hva + offset, bytes, order, ret_raw);
 }
@@ -96,7 +125,22 @@ static __attribute__((noinline)) int store_slowly(struct gm_view *view, uint64_t
 		return store_copy(view, gm_gpa(at), bytes, order, raw);
 	r = gmi_bytes_store(piece.hva, bytes, order, raw);
 	gmi_mark(piece.region->dirty, piece.offset, bytes);
-	return r;
+	return r ? r : gmi_piece_check(&piece);
+}
+
+/* As load_guarded(). */
+static __attribute__((noinline)) int store_guarded(struct gm_view *view, uint64_t at, unsigned bytes, int order,
+						   const void *raw, const struct gm_region *region)
+{
+	uint64_t offset = at - region->range.first.value;
+	int r;
+
+	if (offset >= region->guarded_room || (region->readable & region->writable & view->kinds) == 0)
+		return store_slowly(view, at, bytes, order, raw);
+	gmi_view_missed(view, region);
+	r = gmi_bytes_store(region->hva + offset, bytes, order, raw);
+	gmi_mark(region->dirty, offset, bytes);
+	return r ? r : gmi_guarded_check(region->guarded, region->hva + offset, bytes);
 }
 
 static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw,
@@ -115,7 +159,7 @@ static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned b
 	offset = at - region->range.first.value;
 	/* The hot region may be read. */
 	if (GM_UNLIKELY(offset >= region->room || (region->readable & region->writable & view->kinds) == 0))
-		return store_slowly(view, at, bytes, order, raw);
+		return store_guarded(view, at, bytes, order, raw, region);
 	gmi_view_missed(view, region);
 	r = gmi_bytes_store(region->hva + offset, bytes, order, raw);
 	if (region->dirty != NULL)
@@ -160,3 +204,9 @@ GMI_DEFINE_OBJECT(8)
 GMI_DEFINE_OBJECT(16)
 GMI_DEFINE_OBJECT(32)
 GMI_DEFINE_OBJECT(64)
+
+GMI_PUBLIC int gmi_hot_verdict(const struct gm_view *view, struct gm_gpa at, uint64_t bytes)
+{
+	return gmi_guarded_verdict((const struct gmi_guarded *)view->hot_guard,
+				   view->hot_hva + (at.value - view->hot_first), bytes);
+}

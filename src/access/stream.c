@@ -50,7 +50,22 @@ static int64_t transfer(struct stream *stream, const struct iovec *iovecs, size_
 	return r;
 }
 
-/* Collects mapped pieces from where the stream is. *ret_count is 0 when the first one there is not mapped. */
+/*
+ * The kernel raises no signal for memory that is gone, and stops there. So that it is known of, as after any other access, it
+ * is touched: by @iovecs' first byte, for the kernel did nothing of what it stopped at.
+ */
+static void touch(const struct stream *stream, const struct iovec *iovecs)
+{
+	const struct gm_region *region = gmi_map_region(stream->view->slot, stream->at + stream->done);
+
+	if (region != NULL && region->guarded != NULL && (region->prot & GM_READ))
+		(void)*(const volatile unsigned char *)iovecs[0].iov_base;
+}
+
+/*
+ * Collects mapped pieces from where the stream is, up to one that was lost: its zeros are not the guest's. *ret_count is 0 when the
+ * first one there is not mapped.
+ */
 static int collect(const struct stream *stream, struct iovec *iovecs, size_t *ret_count)
 {
 	uint64_t left = GMI_MIN(stream->bytes - stream->done, (uint64_t)GMI_TRANSFER_MAX);
@@ -63,6 +78,11 @@ static int collect(const struct stream *stream, struct iovec *iovecs, size_t *re
 		r = gmi_walk_piece(stream->view, at, left, stream->access, &piece);
 		if (r)
 			return r;
+		if (piece.hva != NULL && gmi_piece_check(&piece) != 0) {
+			if (count == 0)
+				return -GM_EFAULTED;
+			break;
+		}
 		if (piece.hva == NULL || !gmi_iovec_add(iovecs, BATCH_MAX, &count, piece.hva, piece.bytes))
 			break;
 		at += piece.bytes;
@@ -149,6 +169,11 @@ static int64_t move_some(struct stream *stream)
 	r = transfer(stream, iovecs, count, stream->done);
 	if (stream->access == GM_WRITE)
 		mark(stream, iovecs, count, r);
+	if (r == -GM_EFAULTED)
+		touch(stream, iovecs);
+	/* Lost meanwhile, on another thread: the kernel met its zeros. */
+	if (r > 0 && gmi_check_range(stream->view->slot, stream->at + stream->done, (uint64_t)r) != 0)
+		return -GM_EFAULTED;
 	return r;
 }
 

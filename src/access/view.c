@@ -87,6 +87,7 @@ GMI_PUBLIC void gmi_view_moved(struct gm_view *view, const struct gm_map *map)
 	view->generation = map->head.generation;
 	view->hot_room = 0;
 	view->room = 0;
+	view->guarded_room = 0;
 	view->hot_dirty = NULL;
 	view->hot_writable = 0;
 	view->near_bytes = 0;

@@ -161,11 +161,39 @@ void gmi_mark_range(const struct gm_map *map, uint64_t at, uint64_t bytes)
 	}
 }
 
+int gmi_check_range(const struct gm_map *map, uint64_t at, uint64_t bytes)
+{
+	uint64_t last = at + (gmi_clip(at, bytes) - 1);
+	const struct gm_region *region;
+	int r = 0;
+
+	if (bytes == 0)
+		return 0;
+	region = gm_map_find_next(map, gm_gpa(at));
+	while (region != NULL && region->range.first.value <= last) {
+		uint64_t first = GMI_MAX(at, region->range.first.value);
+		uint64_t until = GMI_MIN(last, region->range.last.value);
+
+		if (region->guarded != NULL)
+			r = gmi_guarded_check(region->guarded, region->hva + (first - region->range.first.value),
+					      until - first + 1);
+		if (r || until == last)
+			break;
+		region = gmi_tree_above(map->root, first);
+	}
+	return r;
+}
+
 int gmi_piece_read(const struct gmi_piece *piece, void *data)
 {
-	if (piece->hva != NULL)
+	int r;
+
+	if (piece->hva == NULL)
+		return gmi_call_read(piece, data);
+	if (GM_LIKELY(piece->region->guarded == NULL))
 		return gmi_bytes_read_cold(data, piece->hva, piece->bytes);
-	return gmi_call_read(piece, data);
+	r = gmi_bytes_read_cold(data, piece->hva, piece->bytes);
+	return r ? r : gmi_piece_check(piece);
 }
 
 int gmi_piece_write(const struct gmi_piece *piece, const void *data)
@@ -178,7 +206,7 @@ int gmi_piece_write(const struct gmi_piece *piece, const void *data)
 		r = gmi_call_write(piece, data);
 	/* After a failure too: nobody knows how much of it was done, and a page too many is better than one too few. */
 	gmi_mark(piece->region->dirty, piece->offset, piece->bytes);
-	return r;
+	return r ? r : gmi_piece_check(piece);
 }
 
 /* Not inlined: its buffer would be on the stack of every fill. */
@@ -208,5 +236,5 @@ int gmi_piece_fill(const struct gmi_piece *piece, unsigned char byte)
 		return fill_by_calls(*piece, byte);
 	r = gmi_bytes_fill(piece->hva, byte, piece->bytes);
 	gmi_mark(piece->region->dirty, piece->offset, piece->bytes);
-	return r;
+	return r ? r : gmi_piece_check(piece);
 }

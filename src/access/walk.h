@@ -100,7 +100,16 @@ int gmi_piece_read(const struct gmi_piece *piece, void *data);
 int gmi_piece_write(const struct gmi_piece *piece, const void *data);
 int gmi_piece_fill(const struct gmi_piece *piece, unsigned char byte);
 
-/* Whether all of a range is in the hot region, or all in the near one, and may be accessed so; and where. Never for no bytes. */
+/* The count of offsets of the hot region at which 8 bytes fit; 0 when there is none, or outside a section. */
+static inline uint64_t gmi_hot_room(const struct gm_view *view)
+{
+	return view->slot != NULL ? view->room + view->guarded_room : 0;
+}
+
+/*
+ * Whether all of a range is in the hot region, or all in the near one, and may be accessed so; and where. Never for no bytes. A hot
+ * region that is guarded is not looked at: gmi_at_guarded_hand().
+ */
 static inline bool gmi_at_hand(const struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
 			       struct gmi_spot *ret_spot)
 {
@@ -109,28 +118,44 @@ static inline bool gmi_at_hand(const struct gm_view *view, uint64_t at, uint64_t
 	/* hot_room is 7 less than the region's size. Neither sum nor difference can wrap; bytes - 1 does for no bytes. */
 	if (offset < view->hot_room && bytes - 1 < view->hot_room + 7 - offset &&
 	    ((access & GM_WRITE) == 0 || view->hot_writable)) {
-		*ret_spot = (struct gmi_spot){ view->hot_hva + offset, view->hot_dirty, offset };
+		*ret_spot = (struct gmi_spot){ view->hot_hva + offset, view->hot_dirty, NULL, offset };
 		return true;
 	}
 	offset = at - view->near_first;
 	if (gmi_is_near(view, offset, bytes) && (access & ~view->near_access) == 0) {
-		*ret_spot = (struct gmi_spot){ view->near_hva + offset, view->near_dirty, offset };
+		*ret_spot = (struct gmi_spot){ view->near_hva + offset, view->near_dirty,
+					       (const struct gmi_guarded *)view->near_guard, offset };
 		return true;
 	}
 	return false;
 }
 
-/* Makes the hot region the near one if a range is in it and may be accessed so. */
-static inline bool gmi_view_approach_hot(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access)
+/* The same of a hot region that is guarded; for what was not at hand, before it is searched for. */
+static inline bool gmi_at_guarded_hand(const struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
+				       struct gmi_spot *ret_spot)
 {
 	uint64_t offset = at - view->hot_first;
 
-	if (offset >= view->hot_room || bytes - 1 >= view->hot_room + 7 - offset)
+	if (offset >= view->guarded_room || bytes - 1 >= view->guarded_room + 7 - offset || view->slot == NULL ||
+	    ((access & GM_WRITE) != 0 && !view->hot_writable))
+		return false;
+	*ret_spot = (struct gmi_spot){ view->hot_hva + offset, view->hot_dirty,
+				       (const struct gmi_guarded *)view->hot_guard, offset };
+	return true;
+}
+
+/* Makes the hot region the near one if a range is in it and may be accessed so. */
+static inline bool gmi_view_approach_hot(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access)
+{
+	uint64_t offset = at - view->hot_first, room = gmi_hot_room(view);
+
+	if (offset >= room || bytes - 1 >= room + 7 - offset)
 		return false;
 	view->near_first = view->hot_first;
-	view->near_bytes = view->hot_room + 7;
+	view->near_bytes = room + 7;
 	view->near_hva = view->hot_hva;
 	view->near_dirty = view->hot_dirty;
+	view->near_guard = view->guarded_room != 0 ? view->hot_guard : NULL;
 	view->near_access = GM_READ | (view->hot_writable ? GM_WRITE : 0);
 	return access != 0 && (access & ~view->near_access) == 0;
 }
@@ -141,5 +166,19 @@ static inline void gmi_mark_spot(const struct gmi_spot *spot, uint64_t bytes)
 	if (spot->dirty != NULL)
 		gmi_mark((struct gm_dirty *)(uintptr_t)spot->dirty, spot->offset, bytes);
 }
+
+/* What an access of all of the spot, or the piece, comes to: 0; -GM_EFAULTED when a part of it was lost by then. */
+static inline int gmi_spot_check(const struct gmi_spot *spot, uint64_t bytes)
+{
+	return gmi_guarded_check(spot->guarded, spot->hva, bytes);
+}
+
+static inline int gmi_piece_check(const struct gmi_piece *piece)
+{
+	return gmi_guarded_check(piece->region->guarded, piece->hva, piece->bytes);
+}
+
+/* The same of [at, at + bytes), of all guarded regions of a map, as far as there are any. */
+int gmi_check_range(const struct gm_map *map, uint64_t at, uint64_t bytes);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /* What a region says of itself. A region is immutable, so these are plain reads. */
 #include "base/base.h"
+#include "guard/guard.h"
 #include "mapping/mapping.h"
 #include "region/region.h"
 
@@ -138,4 +139,14 @@ GMI_PUBLIC bool gm_region_intersects(const struct gm_region *a, const struct gm_
 GMI_PUBLIC bool gm_region_contains(const struct gm_region *region, struct gm_gpa address)
 {
 	return gm_range_contains(region->range, address);
+}
+
+GMI_PUBLIC bool gm_region_is_guarded(const struct gm_region *region)
+{
+	return region->guarded != NULL;
+}
+
+GMI_PUBLIC uint64_t gm_region_faults(const struct gm_region *region)
+{
+	return region->guarded != NULL ? __atomic_load_n(&region->guarded->faults, __ATOMIC_RELAXED) : 0;
 }

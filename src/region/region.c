@@ -10,12 +10,14 @@
 #include <guestmem/dirty.h>
 
 #include "base/base.h"
+#include "guard/guard.h"
 #include "mapping/mapping.h"
 #include "sys/memory.h"
 
 static void destroy(struct gm_region *region)
 {
 	gm_dirty_free(region->dirty);
+	gmi_guard_remove(region->guarded);
 	gmi_mapping_free(region->mapping);
 	if (region->release != NULL)
 		region->release(region->opaque, NULL, gm_region_bytes(region));
@@ -70,6 +72,36 @@ static void show_mapping(struct gm_region *region)
 	region->file_offset = mapping->fd_offset;
 }
 
+/* What is mapped by us may be replaced by us; a caller's memory is not ours to replace. */
+static int guard(struct gm_region *region, const struct gm_region_opts *opts, struct gm_error *error)
+{
+	const struct gmi_mapping *mapping = region->mapping;
+	struct gmi_guarded_opts guarded = {
+		.hva = mapping->hva,
+		.bytes = mapping->mapped_bytes,
+		.lead = mapping->lead,
+		.region_bytes = mapping->bytes,
+		.page_bytes = mapping->page_bytes,
+		.prot = region->prot,
+		.forked = (opts->flags & GM_REGION_FORK) != 0,
+		.first = region->range.first.value,
+		.tag = region->tag,
+		.name = region->name,
+	};
+	int r;
+
+	if (opts->source == GM_SOURCE_POINTER)
+		return 0;
+	r = gmi_guard_add(&guarded, &region->guarded);
+	if (r != 0)
+		return gmi_region_error(opts, error, r, "no memory for its guard");
+	if (region->guarded != NULL) {
+		region->guarded_room = region->room;
+		region->room = 0;
+	}
+	return 0;
+}
+
 static int make(struct gm_region *region, const struct gm_region_opts *opts, struct gm_error *error)
 {
 	int r;
@@ -81,11 +113,12 @@ static int make(struct gm_region *region, const struct gm_region_opts *opts, str
 		return gmi_region_error(opts, error, r, "no memory for its nodes or its dirty log");
 	if (opts->source == GM_SOURCE_NONE || opts->source == GM_SOURCE_CALLBACKS)
 		return 0;
-	/* Last, as it is the one that nothing may fail after: a caller's memory is not to be released then. */
+	/* Last, as it is the one that nothing may fail after: a caller's memory is not to be released then. (It is not guarded.) */
 	r = gmi_mapping_new(opts, region->nodes, &region->mapping, error);
-	if (r == 0)
-		show_mapping(region);
-	return r;
+	if (r != 0)
+		return r;
+	show_mapping(region);
+	return guard(region, opts, error);
 }
 
 GMI_PUBLIC int gm_region_new(const struct gm_region_opts *caller_opts, struct gm_region **ret_region,

@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 
+struct gmi_guarded;
 struct gmi_mapping;
 struct gmi_nodes;
 
@@ -33,8 +34,10 @@ struct gm_region {
 	uint8_t kind;   /* enum gm_kind */
 	uint8_t source; /* enum gm_source */
 	uint16_t prot;
-	uint32_t flags;
+	uint64_t guarded_room;       /* takes the place of room, which is 0, where the region is guarded */
+	struct gmi_guarded *guarded; /* its guard against memory that faults; NULL: none */
 
+	uint32_t flags;
 	struct gm_region_io io; /* read == NULL and write == NULL: no callbacks */
 	void *opaque;
 	uint32_t references; /* atomic */
@@ -58,6 +61,12 @@ struct gm_region {
 	struct gmi_tree_links by_name; /* index of the current map's names */
 	struct gmi_tree_links by_file; /* index of the current map's file ranges */
 };
+
+/* Offsets at which 8 bytes fit, guarded or not. */
+static inline uint64_t gmi_region_room(const struct gm_region *region)
+{
+	return region->room + region->guarded_room;
+}
 
 /*
  * Completes @opts (kind's and source's defaults) and refuses every contradiction in them. Return: as gm_region_new().

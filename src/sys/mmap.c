@@ -46,6 +46,17 @@ int gmi_mmap_at(void *at, size_t bytes, int prot, int flags, int fd, uint64_t of
 	return 0;
 }
 
+int gmi_mmap_over(void *at, size_t bytes, int prot)
+{
+	int fault = GMI_FAULT();
+
+	if (fault)
+		return -fault;
+	if (mmap(at, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
 void gmi_munmap(void *start, size_t bytes)
 {
 	if (bytes != 0)

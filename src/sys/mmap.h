@@ -16,6 +16,11 @@ int gmi_mmap_reserve(size_t bytes, void **ret_start);
  * fails.
  */
 int gmi_mmap_at(void *at, size_t bytes, int prot, int flags, int fd, uint64_t offset);
+/*
+ * Puts private memory of zeros, taken when touched only, in the place of what is mapped at @at, which stays as it is when this
+ * fails. Async-signal-safe.
+ */
+int gmi_mmap_over(void *at, size_t bytes, int prot);
 void gmi_munmap(void *start, size_t bytes);
 
 int gmi_madvise(void *start, size_t bytes, int advice);

@@ -34,6 +34,13 @@ void gmi_thread_detach(pthread_t thread)
 	(void)pthread_detach(thread);
 }
 
+int gmi_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	int fault = GMI_FAULT();
+
+	return fault ? -fault : -pthread_atfork(prepare, parent, child);
+}
+
 unsigned gmi_cpus(void)
 {
 	cpu_set_t set;

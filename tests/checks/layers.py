@@ -14,10 +14,11 @@ MAY_INCLUDE = {
     'sys': ['base', 'sys'],
     'dirty': ['base', 'sys', 'dirty'],
     'mapping': ['base', 'sys', 'mapping'],
-    'region': ['base', 'sys', 'dirty', 'mapping', 'region'],
+    'guard': ['base', 'sys', 'guard'],
+    'region': ['base', 'sys', 'dirty', 'mapping', 'guard', 'region'],
     'layout': ['base', 'sys', 'layout'],
     'map': ['base', 'sys', 'dirty', 'mapping', 'region', 'layout', 'map'],
-    'access': ['base', 'sys', 'dirty', 'region', 'map', 'access'],
+    'access': ['base', 'sys', 'dirty', 'guard', 'region', 'map', 'access'],
     'space': ['base', 'sys', 'dirty', 'region', 'layout', 'map', 'access', 'space'],
 }
 
@@ -25,6 +26,7 @@ MAY_INCLUDE = {
 PUBLIC_OWNER = {
     'address.h': 'base', 'byteorder.h': 'base', 'error.h': 'base', 'inline.h': 'base',
     'dirty.h': 'dirty',
+    'guard.h': 'guard',
     'region.h': 'region',
     'layout.h': 'layout',
     'map.h': 'map', 'memory.h': 'map',
@@ -38,6 +40,7 @@ ALSO = [
     ('src/ffi.c', 'guestmem/guestmem.h', 'emits the inlined functions of all of them'),
     ('src/sys/numa.h', 'guestmem/region.h', 'the policies are words of that header'),
     ('src/mapping', 'guestmem/region.h', 'the sources and options that it maps by are words of that header'),
+    ('src/guard', 'guestmem/view.h', 'the head of what is guarded, which inlined accesses read'),
     ('src/layout', 'guestmem/region.h', 'kinds; and a plan makes regions, by the public constructor only'),
 ]
 
@@ -52,6 +55,7 @@ SYSTEM_ALSO = [
     ('src/dirty', 'immintrin.h', 'vector instructions of x86-64'),
     ('src/space', 'pthread.h', 'mutexes and conditions'),
     ('src/access', 'sys/uio.h', 'struct iovec is in the interface'),
+    ('src/guard', 'sys/mman.h', 'protections of mappings'),
     ('src/mapping', 'sys/mman.h', 'flags of mappings, which are in the interface'),
     ('src/region', 'sys/mman.h', 'flags of mappings, which are in the interface'),
     ('src/mapping', 'fcntl.h', 'flags of open files'),
@@ -62,8 +66,9 @@ SYSTEM_ALSO = [
 SYSTEM_CALLS = '''open openat close read write pread pwrite readv writev preadv pwritev preadv2 pwritev2 lseek ftruncate fallocate
 fstat stat lstat fstatfs statfs unlink unlinkat mkdir mkdirat rename dup dup2 dup3 fcntl ioctl mmap mmap64 munmap mremap mprotect
 madvise mincore mlock mbind set_mempolicy get_mempolicy move_pages membarrier memfd_create syscall sysconf getpagesize getauxval
+sigaction sigprocmask pthread_sigmask pthread_atfork raise
 clock_gettime nanosleep clock_nanosleep usleep sleep sched_yield sched_getaffinity pthread_create pthread_join fork poll epoll_wait
-eventfd futex sigaction fopen fread opendir readdir numa_available'''.split()
+eventfd futex fopen fread opendir readdir numa_available'''.split()
 # its own memory,
 ALLOCATION = 'malloc calloc realloc reallocarray free strdup strndup asprintf aligned_alloc posix_memalign'.split()
 # and, not even there, what a library has no business with.
