@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/*
+ * The front-end's side of vhost-user against back-ends that misbehave: a whole life is played with a back-end that does everything right but for
+ * one message, for each message and each misbehaviour. Whatever it does, calls return with a reason, the space's updates go on, and no
+ * descriptor is left.
+ */
+#include "support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <guestmem/vhost_user_front.h>
+
+#define MIB UINT64_C(0x100000)
+/* More messages than a life has. */
+#define MESSAGES_MOST 80
+#define FEATURES      ((UINT64_C(1) << 32) | (UINT64_C(1) << 30) | (UINT64_C(1) << 26))
+#define PROTOCOL      (UINT64_C(1) | 2 | 8 | 512 | 32768)
+
+enum misdeed {
+	NONE,
+	CLOSES,
+	SILENT,
+	OTHER_REQUEST,
+	OTHER_VERSION,
+	NOT_A_REPLY,
+	TOO_SHORT,
+	TOO_LONG,
+	NO_PAYLOAD,
+	WITH_FDS,
+	HALF_A_HEADER,
+	REFUSES,
+	ALL_ONES,
+	MISDEEDS
+};
+
+struct peer {
+	int fd;
+	enum misdeed misdeed;
+	int at;  /* which message */
+	int was; /* messages so far */
+};
+
+struct message {
+	uint32_t request, flags, bytes;
+	unsigned char payload[1024];
+};
+
+static bool read_all(int fd, void *data, size_t bytes)
+{
+	char room[CMSG_SPACE(64 * sizeof(int))];
+	char *at = data;
+
+	while (bytes > 0) {
+		struct iovec part = { at, bytes };
+		struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) };
+		ssize_t got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+		struct cmsghdr *control;
+
+		if (got <= 0)
+			return false;
+		for (control = CMSG_FIRSTHDR(&header); control != NULL; control = CMSG_NXTHDR(&header, control)) {
+			size_t i, count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+			for (i = 0; i < count; i++) {
+				int one;
+
+				memcpy(&one, CMSG_DATA(control) + i * sizeof(int), sizeof(one));
+				close(one);
+			}
+		}
+		at += got;
+		bytes -= (size_t)got;
+	}
+	return true;
+}
+
+/* What a good back-end answers: the bytes of it, or -1 for nothing. */
+static int good_answer(const struct message *message, unsigned char *data)
+{
+	uint64_t number = 0;
+
+	switch (message->request) {
+	case 1:
+		number = FEATURES;
+		break;
+	case 15:
+		number = PROTOCOL;
+		break;
+	case 17:
+		number = 2;
+		break;
+	case 36:
+		number = 32;
+		break;
+	case 11:
+	case 24:
+		memcpy(data, message->payload, message->bytes);
+		return (int)message->bytes;
+	case 6:
+		break;
+	default:
+		if ((message->flags & 8) == 0)
+			return -1;
+	}
+	memcpy(data, &number, sizeof(number));
+	return sizeof(number);
+}
+
+static void send_with_fd(int fd, const void *data, size_t bytes)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(2 * sizeof(int)) } };
+	struct iovec part = { (void *)(uintptr_t)data, bytes };
+	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	int fds[2] = { fd, fd };
+
+	memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));
+	(void)sendmsg(fd, &header, MSG_NOSIGNAL);
+}
+
+/* Answers, and does its misdeed when it is the message's turn. Return: false to end. */
+static bool answer(struct peer *peer, const struct message *message)
+{
+	struct message reply = { message->request, 0x5, 0, { 0 } };
+	int bytes = good_answer(message, reply.payload);
+	enum misdeed misdeed = peer->was++ == peer->at ? peer->misdeed : NONE;
+	uint64_t one = 1;
+
+	if (misdeed == CLOSES)
+		return false;
+	if (bytes < 0)
+		return true;
+	/* A back-end of a single slot would be a good one. */
+	if (misdeed == REFUSES && message->request != 36)
+		memcpy(reply.payload, &one, sizeof(one));
+	if (misdeed == ALL_ONES)
+		memset(reply.payload, 0xff, sizeof(reply.payload));
+	if (misdeed == OTHER_REQUEST)
+		reply.request ^= 0x40;
+	if (misdeed == OTHER_VERSION)
+		reply.flags = 0x6;
+	if (misdeed == NOT_A_REPLY)
+		reply.flags = 0x1;
+	bytes += misdeed == TOO_LONG ? 8 : misdeed == TOO_SHORT ? -4 : 0;
+	bytes = misdeed == NO_PAYLOAD ? 0 : bytes;
+	reply.bytes = (uint32_t)bytes;
+	if (misdeed == WITH_FDS)
+		send_with_fd(peer->fd, &reply, 12 + (size_t)bytes);
+	else if (misdeed == HALF_A_HEADER)
+		return send(peer->fd, &reply, 6, MSG_NOSIGNAL) == 6;
+	else if (misdeed != SILENT)
+		return send(peer->fd, &reply, 12 + (size_t)bytes, MSG_NOSIGNAL) >= 0;
+	return true;
+}
+
+static void *play_peer(void *opaque)
+{
+	struct peer *peer = opaque;
+	struct message message;
+
+	while (read_all(peer->fd, &message, 12) && message.bytes <= sizeof(message.payload) &&
+	       read_all(peer->fd, message.payload, message.bytes) && answer(peer, &message))
+		;
+	close(peer->fd);
+	return NULL;
+}
+
+static unsigned count_fds(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder) != NULL)
+		count++;
+	closedir(folder);
+	return count;
+}
+
+static struct gm_region *new_memory(const char *name, uint64_t first)
+{
+	struct gm_region *region;
+
+	assert_int_equal(gm_region_new_memory(name, gm_gpa(first), MIB, &region, NULL), 0);
+	return region;
+}
+
+static int change(struct gm_space *space, struct gm_region *out, struct gm_region *in)
+{
+	struct gm_update *update = gm_update_begin(space);
+
+	if (out != NULL)
+		gm_update_remove(update, out);
+	if (in != NULL)
+		gm_update_insert(update, in);
+	return gm_update_commit(update, NULL);
+}
+
+/* Plugs, replaces and unplugs. Of three updates the back-end may make one fail, by its misdeed; never those after it. */
+static void play_updates(struct gm_space *space)
+{
+	struct gm_region *extra = new_memory("extra", 16 * MIB), *other = new_memory("other", 16 * MIB);
+	int failed = 0;
+
+	if (change(space, NULL, extra) == 0) {
+		if (change(space, extra, other) == 0) {
+			failed += change(space, other, NULL) != 0;
+		} else {
+			failed++;
+			assert_int_equal(change(space, extra, NULL), 0);
+		}
+	} else {
+		failed++;
+		assert_int_equal(change(space, NULL, extra), 0);
+		assert_int_equal(change(space, extra, other), 0);
+		assert_int_equal(change(space, other, NULL), 0);
+	}
+	assert_true(failed <= 1);
+	gm_region_unref(extra);
+	gm_region_unref(other);
+}
+
+static void play_ring(struct gm_vu_front *front)
+{
+	struct gm_vu_front_ring ring = { gm_gpa(0), gm_gpa(4096), gm_gpa(8192), 64, 0, -1, -1, -1 };
+	int kick = eventfd(0, EFD_CLOEXEC);
+	struct gm_error error = { 0 };
+	uint16_t next = 0;
+	int r;
+
+	ring.kick_fd = kick;
+	r = gm_vu_front_ring_start(front, 1, &ring, &error);
+	assert_true(r == 0 || (r < 0 && error.text[0] != '\0'));
+	close(kick);
+	if (r != 0)
+		return;
+	r = gm_vu_front_log(front, true, &error);
+	assert_true(r == 0 || (r < 0 && error.text[0] != '\0'));
+	(void)!gm_vu_front_log_sync(front);
+	r = gm_vu_front_ring_stop(front, 1, &next, &error);
+	assert_true(r == 0 || gm_vu_front_failure(front, NULL) == r);
+}
+
+/* Return: how many messages the back-end saw. */
+static int play(enum misdeed misdeed, int at, uint64_t without)
+{
+	struct gm_vu_front_opts opts = { .size = sizeof(opts), .timeout_ms = 20, .without = without };
+	struct gm_region *ram = new_memory("ram", 0);
+	struct peer peer = { .misdeed = misdeed, .at = at };
+	struct gm_vu_front *front = NULL;
+	unsigned char config[8];
+	struct gm_space *space;
+	struct gm_error error = { 0 };
+	pthread_t thread;
+	int ends[2], r;
+
+	assert_int_equal(gm_space_new(NULL, &space, NULL), 0);
+	assert_int_equal(change(space, NULL, ram), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	peer.fd = ends[1];
+	assert_int_equal(pthread_create(&thread, NULL, play_peer, &peer), 0);
+	r = gm_vu_front_new(ends[0], &opts, &front, &error);
+	if (r == 0) {
+		(void)!gm_vu_front_set_features(front, gm_vu_front_features(front), NULL);
+		(void)!gm_vu_front_config_read(front, 0, config, sizeof(config), NULL);
+		(void)!gm_vu_front_config_write(front, 0, config, sizeof(config), NULL);
+		if (gm_vu_front_attach(front, space, &error) == 0) {
+			play_ring(front);
+			play_updates(space);
+		}
+		gm_vu_front_free(front);
+	} else {
+		assert_true(error.text[0] != '\0');
+		close(ends[0]);
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(change(space, ram, NULL), 0);
+	gm_region_unref(ram);
+	gm_space_unref(space);
+	return peer.was;
+}
+
+static void play_all(uint64_t without)
+{
+	int messages = play(NONE, -1, without), at, misdeed;
+	unsigned fds = count_fds();
+
+	assert_true(messages > 15 && messages < MESSAGES_MOST);
+	for (misdeed = CLOSES; misdeed < MISDEEDS; misdeed++) {
+		for (at = 0; at < messages; at++) {
+			(void)play((enum misdeed)misdeed, at, without);
+			assert_int_equal(count_fds(), fds);
+		}
+	}
+}
+
+static void misdeeds(void **state)
+{
+	(void)state;
+	play_all(0);
+}
+
+static void misdeeds_in_tables(void **state)
+{
+	(void)state;
+	play_all(GM_VU_FRONT_MEM_SLOTS);
+}
+
+static void misdeeds_unacknowledged(void **state)
+{
+	(void)state;
+	play_all(GM_VU_FRONT_REPLY_ACK);
+}
+
+static void not_a_socket(void **state)
+{
+	struct gm_vu_front *front;
+	struct gm_error error;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(gm_vu_front_new(ends[0], NULL, &front, &error), -ENOTSOCK);
+	assert_int_equal(gm_vu_front_new(-1, NULL, &front, &error), -EBADF);
+	close(ends[0]);
+	close(ends[1]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, ends), 0);
+	assert_int_equal(gm_vu_front_new(ends[0], NULL, &front, &error), -ENOTSOCK);
+	close(ends[0]);
+	close(ends[1]);
+	gm_vu_front_free(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(misdeeds),
+		cmocka_unit_test(misdeeds_in_tables),
+		cmocka_unit_test(misdeeds_unacknowledged),
+		cmocka_unit_test(not_a_socket),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
