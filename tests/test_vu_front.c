@@ -190,9 +190,12 @@ static void tear_down(struct world *world)
 }
 
 /* One request, waited for. Return: its status. */
-static uint8_t transfer(struct world *world, uint32_t type, uint64_t sector, struct gblk_segment *segments, uint32_t count)
+static uint8_t transfer(struct world *world, uint32_t type, uint64_t sector, struct gblk_segment *segments,
+			uint32_t count)
 {
-	struct gblk_request request = { .type = type, .sector = sector, .segments = segments, .segments_count = count, .cookie = 7 };
+	struct gblk_request request = {
+		.type = type, .sector = sector, .segments = segments, .segments_count = count, .cookie = 7
+	};
 	struct pollfd call = { .fd = world->call, .events = POLLIN };
 	struct gblk_result result = { 0 };
 	uint64_t one = 1;
@@ -393,7 +396,7 @@ static void refuses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_by_one), cmocka_unit_test(whole_tables), cmocka_unit_test(unacknowledged),
+		cmocka_unit_test(one_by_one),  cmocka_unit_test(whole_tables), cmocka_unit_test(unacknowledged),
 		cmocka_unit_test(logs_writes), cmocka_unit_test(refuses),
 	};
 

@@ -56,7 +56,9 @@ static bool read_all(int fd, void *data, size_t bytes)
 
 	while (bytes > 0) {
 		struct iovec part = { at, bytes };
-		struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) };
+		struct msghdr header = {
+			.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)
+		};
 		ssize_t got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
 		struct cmsghdr *control;
 
@@ -115,9 +117,13 @@ static void send_with_fd(int fd, const void *data, size_t bytes)
 	union {
 		struct cmsghdr header;
 		char room[CMSG_SPACE(2 * sizeof(int))];
-	} control = { .header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(2 * sizeof(int)) } };
+	} control = {
+		.header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(2 * sizeof(int)) }
+	};
 	struct iovec part = { (void *)(uintptr_t)data, bytes };
-	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	struct msghdr header = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
 	int fds[2] = { fd, fd };
 
 	memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));

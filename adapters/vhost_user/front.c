@@ -9,8 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "export.h"
-
 #define F_LOG_ALL           (UINT64_C(1) << 26)
 #define F_PROTOCOL_FEATURES (UINT64_C(1) << 30)
 #define PROTOCOL_KNOWN                                                                                                 \
@@ -29,19 +27,21 @@ static int check_opts(int fd, const struct gm_vu_front_opts *opts, struct gm_err
 
 	if (opts->size < sizeof(*opts) || opts->timeout_ms < 0 ||
 	    (name != NULL && (name[0] == '\0' || strlen(name) >= GM_NAME_MAX)))
-		return front_say(error, -EINVAL, "options of a vhost-user front-end: size, name or time that make no sense");
+		return front_say(error, -EINVAL,
+				 "options of a vhost-user front-end: size, name or time that make no sense");
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) != 0)
 		return front_say(error, -errno, "descriptor %d of a vhost-user front-end: %s", fd, strerror(errno));
 	bytes = sizeof(type);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) != 0)
 		return front_say(error, -errno, "descriptor %d of a vhost-user front-end: %s", fd, strerror(errno));
 	if (domain != AF_UNIX || type != SOCK_STREAM)
-		return front_say(error, -ENOTSOCK, "descriptor %d of a vhost-user front-end is no stream socket of the family AF_UNIX",
+		return front_say(error, -ENOTSOCK,
+				 "descriptor %d of a vhost-user front-end is no stream socket of the family AF_UNIX",
 				 fd);
 	return 0;
 }
 
-static int ask_number(struct gm_vu_front *front, enum front_request request, uint64_t *ret_number)
+static int ask_number(struct gm_vu_front *front, enum vu_request request, uint64_t *ret_number)
 {
 	return front_ask(front, request, NULL, 0, ret_number, sizeof(*ret_number));
 }
@@ -50,33 +50,33 @@ static int ask_number(struct gm_vu_front *front, enum front_request request, uin
 static int negotiate(struct gm_vu_front *front, uint64_t without)
 {
 	uint64_t offered = 0, number = 1;
-	int r = front_tell(front, FRONT_SET_OWNER, NULL, 0, NULL, 0);
+	int r = front_tell(front, VU_SET_OWNER, NULL, 0, NULL, 0);
 
-	r = r ? r : ask_number(front, FRONT_GET_FEATURES, &front->offered);
+	r = r ? r : ask_number(front, VU_GET_FEATURES, &front->offered);
 	front->queues = 1;
 	front->slots = FRONT_TABLE_MAX;
 	if (r || (front->offered & F_PROTOCOL_FEATURES) == 0)
 		return r;
-	r = ask_number(front, FRONT_GET_PROTOCOL_FEATURES, &offered);
+	r = ask_number(front, VU_GET_PROTOCOL_FEATURES, &offered);
 	if (r)
 		return r;
 	offered &= PROTOCOL_KNOWN & ~without;
-	r = front_tell(front, FRONT_SET_PROTOCOL_FEATURES, &offered, sizeof(offered), NULL, 0);
+	r = front_tell(front, VU_SET_PROTOCOL_FEATURES, &offered, sizeof(offered), NULL, 0);
 	front->protocol = offered;
 	if (r == 0 && (offered & GM_VU_FRONT_MQ)) {
-		r = ask_number(front, FRONT_GET_QUEUE_NUM, &number);
+		r = ask_number(front, VU_GET_QUEUE_NUM, &number);
 		front->queues = number < FRONT_QUEUES_MAX ? (unsigned)number : FRONT_QUEUES_MAX;
 	}
 	if (r == 0 && (offered & GM_VU_FRONT_MEM_SLOTS)) {
-		r = ask_number(front, FRONT_GET_MAX_MEM_SLOTS, &number);
+		r = ask_number(front, VU_GET_MAX_MEM_SLOTS, &number);
 		/* More than a machine has are none to count. */
 		front->slots = number < GM_REGIONS_MAX ? (unsigned)number : GM_REGIONS_MAX;
 	}
 	return r;
 }
 
-EXPORT int gm_vu_front_new(int fd, const struct gm_vu_front_opts *opts, struct gm_vu_front **ret_front,
-			   struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_new(int fd, const struct gm_vu_front_opts *opts, struct gm_vu_front **ret_front,
+				 struct gm_error *error)
 {
 	static const struct gm_vu_front_opts defaults = { .size = sizeof(defaults) };
 	struct gm_vu_front *front;
@@ -112,7 +112,7 @@ EXPORT int gm_vu_front_new(int fd, const struct gm_vu_front_opts *opts, struct g
 	return 0;
 }
 
-EXPORT void gm_vu_front_free(struct gm_vu_front *front)
+FRONT_PUBLIC void gm_vu_front_free(struct gm_vu_front *front)
 {
 	unsigned queue;
 	uint16_t next;
@@ -136,27 +136,27 @@ EXPORT void gm_vu_front_free(struct gm_vu_front *front)
 	free(front);
 }
 
-EXPORT uint64_t gm_vu_front_features(const struct gm_vu_front *front)
+FRONT_PUBLIC uint64_t gm_vu_front_features(const struct gm_vu_front *front)
 {
 	return front->offered & ~(F_PROTOCOL_FEATURES | F_LOG_ALL);
 }
 
-EXPORT uint64_t gm_vu_front_protocol_features(const struct gm_vu_front *front)
+FRONT_PUBLIC uint64_t gm_vu_front_protocol_features(const struct gm_vu_front *front)
 {
 	return front->protocol;
 }
 
-EXPORT unsigned gm_vu_front_queues(const struct gm_vu_front *front)
+FRONT_PUBLIC unsigned gm_vu_front_queues(const struct gm_vu_front *front)
 {
 	return front->queues;
 }
 
-EXPORT unsigned gm_vu_front_slots(const struct gm_vu_front *front)
+FRONT_PUBLIC unsigned gm_vu_front_slots(const struct gm_vu_front *front)
 {
 	return front->slots;
 }
 
-EXPORT int gm_vu_front_failure(struct gm_vu_front *front, struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_failure(struct gm_vu_front *front, struct gm_error *error)
 {
 	int r;
 
@@ -168,9 +168,10 @@ EXPORT int gm_vu_front_failure(struct gm_vu_front *front, struct gm_error *error
 
 int front_send_features(struct gm_vu_front *front)
 {
-	uint64_t features = front->accepted | (front->offered & F_PROTOCOL_FEATURES) | (front->is_logging ? F_LOG_ALL : 0);
+	uint64_t features = front->accepted | (front->offered & F_PROTOCOL_FEATURES) |
+			    (front->is_logging ? F_LOG_ALL : 0);
 
-	return front_tell(front, FRONT_SET_FEATURES, &features, sizeof(features), NULL, 0);
+	return front_tell(front, VU_SET_FEATURES, &features, sizeof(features), NULL, 0);
 }
 
 /* What a call returns that failed: the connection's sentence, or that the back-end refused. */
@@ -183,7 +184,7 @@ static int answer(struct gm_vu_front *front, int r, const char *what, struct gm_
 	return r;
 }
 
-EXPORT int gm_vu_front_set_features(struct gm_vu_front *front, uint64_t features, struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_set_features(struct gm_vu_front *front, uint64_t features, struct gm_error *error)
 {
 	unsigned queue;
 	int r = 0;
@@ -214,8 +215,8 @@ static int check_config(const struct gm_vu_front *front, uint32_t offset, uint32
 	return 0;
 }
 
-EXPORT int gm_vu_front_config_read(struct gm_vu_front *front, uint32_t offset, void *data, uint32_t bytes,
-				   struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_config_read(struct gm_vu_front *front, uint32_t offset, void *data, uint32_t bytes,
+					 struct gm_error *error)
 {
 	struct config config = { .offset = offset, .bytes = bytes }, read;
 	size_t message = offsetof(struct config, data) + bytes;
@@ -224,9 +225,10 @@ EXPORT int gm_vu_front_config_read(struct gm_vu_front *front, uint32_t offset, v
 	if (r)
 		return r;
 	pthread_mutex_lock(&front->mutex);
-	r = front_ask(front, FRONT_GET_CONFIG, &config, message, &read, message);
+	r = front_ask(front, VU_GET_CONFIG, &config, message, &read, message);
 	if (r == 0 && (read.offset != offset || read.bytes != bytes))
-		r = front_break(front, -ECONNABORTED, "the back-end answered with another part of the configuration than asked for");
+		r = front_break(front, -ECONNABORTED,
+				"the back-end answered with another part of the configuration than asked for");
 	if (r == 0)
 		memcpy(data, read.data, bytes);
 	r = answer(front, r, "to say its configuration", error);
@@ -234,8 +236,8 @@ EXPORT int gm_vu_front_config_read(struct gm_vu_front *front, uint32_t offset, v
 	return r;
 }
 
-EXPORT int gm_vu_front_config_write(struct gm_vu_front *front, uint32_t offset, const void *data, uint32_t bytes,
-				    struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_config_write(struct gm_vu_front *front, uint32_t offset, const void *data, uint32_t bytes,
+					  struct gm_error *error)
 {
 	struct config config = { .offset = offset, .bytes = bytes };
 	int r = check_config(front, offset, bytes, error);
@@ -244,7 +246,7 @@ EXPORT int gm_vu_front_config_write(struct gm_vu_front *front, uint32_t offset, 
 		return r;
 	memcpy(config.data, data, bytes);
 	pthread_mutex_lock(&front->mutex);
-	r = front_tell(front, FRONT_SET_CONFIG, &config, offsetof(struct config, data) + bytes, NULL, 0);
+	r = front_tell(front, VU_SET_CONFIG, &config, offsetof(struct config, data) + bytes, NULL, 0);
 	r = answer(front, r, "the configuration", error);
 	pthread_mutex_unlock(&front->mutex);
 	return r;

@@ -15,46 +15,20 @@
 #include <guestmem/guestmem.h>
 #include <guestmem/vhost_user_front.h>
 
-/* Requests of a front-end. */
-enum front_request {
-	FRONT_GET_FEATURES = 1,
-	FRONT_SET_FEATURES = 2,
-	FRONT_SET_OWNER = 3,
-	FRONT_SET_MEM_TABLE = 5,
-	FRONT_SET_LOG_BASE = 6,
-	FRONT_SET_VRING_NUM = 8,
-	FRONT_SET_VRING_ADDR = 9,
-	FRONT_SET_VRING_BASE = 10,
-	FRONT_GET_VRING_BASE = 11,
-	FRONT_SET_VRING_KICK = 12,
-	FRONT_SET_VRING_CALL = 13,
-	FRONT_SET_VRING_ERR = 14,
-	FRONT_GET_PROTOCOL_FEATURES = 15,
-	FRONT_SET_PROTOCOL_FEATURES = 16,
-	FRONT_GET_QUEUE_NUM = 17,
-	FRONT_SET_VRING_ENABLE = 18,
-	FRONT_GET_CONFIG = 24,
-	FRONT_SET_CONFIG = 25,
-	FRONT_GET_MAX_MEM_SLOTS = 36,
-	FRONT_ADD_MEM_REG = 37,
-	FRONT_REM_MEM_REG = 38,
-};
+#include "message.h"
+
+#define FRONT_PUBLIC __attribute__((visibility("default")))
 
 /* Regions of one table, and so descriptors of one message. */
-#define FRONT_TABLE_MAX 8
-#define FRONT_CONFIG_MAX 256
+#define FRONT_TABLE_MAX  VU_TABLE_REGIONS_MAX
+#define FRONT_CONFIG_MAX VU_CONFIG_MAX
 #define FRONT_QUEUES_MAX 256
 #define FRONT_LOG_PAGE   4096
-
-/* As the messages have a region. The back-end finds rings by @hva, which is an address of this process. */
-struct front_region {
-	uint64_t gpa, bytes, hva, fd_offset;
-};
 
 /* One that was handed over; the space keeps it alive until it is taken away. */
 struct front_entry {
 	struct gm_region *region;
-	struct front_region wire;
+	struct vu_region wire; /* @uva: its address in this process, by which the back-end finds rings */
 };
 
 struct front_queue {
@@ -76,7 +50,7 @@ struct gm_vu_front {
 	unsigned queues, slots;
 	struct front_queue *queue;
 
-	struct gm_space *space; /* attached; a reference */
+	struct gm_space *space;    /* attached; a reference */
 	struct front_entry *table; /* ascending; what the back-end has */
 	size_t count;
 	struct front_entry *after; /* of an update that is being prepared: the table then; NULL without one */
@@ -102,12 +76,12 @@ int front_failed(const struct gm_vu_front *front, struct gm_error *error);
  * ask: sends, and waits for an answer of exactly @answer_bytes
  * tell: sends, and waits until the back-end has done it, or refused
  */
-int front_ask(struct gm_vu_front *front, enum front_request request, const void *payload, size_t bytes,
-	      void *answer, size_t answer_bytes);
-int front_ask_with(struct gm_vu_front *front, enum front_request request, const void *payload, size_t bytes, int fd,
+int front_ask(struct gm_vu_front *front, enum vu_request request, const void *payload, size_t bytes, void *answer,
+	      size_t answer_bytes);
+int front_ask_with(struct gm_vu_front *front, enum vu_request request, const void *payload, size_t bytes, int fd,
 		   void *answer, size_t answer_bytes);
-int front_tell(struct gm_vu_front *front, enum front_request request, const void *payload, size_t bytes,
-	       const int *fds, size_t fds_count);
+int front_tell(struct gm_vu_front *front, enum vu_request request, const void *payload, size_t bytes, const int *fds,
+	       size_t fds_count);
 
 /* The address in this process of guest memory that was handed over, all of it in one region. Return: 0; -GM_EHOLE. */
 int front_translate(const struct gm_vu_front *front, struct gm_gpa at, uint64_t bytes, uint64_t *ret_hva);

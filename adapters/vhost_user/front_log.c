@@ -12,8 +12,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "export.h"
-
 #define F_LOG_ALL (UINT64_C(1) << 26)
 /* Pages of a word, and so what a log grows by. */
 #define WORD_BYTES (UINT64_C(64) * FRONT_LOG_PAGE)
@@ -47,7 +45,8 @@ static uint64_t take_bits(struct gm_vu_front *front, uint64_t first, uint64_t pa
 
 void front_log_take(struct gm_vu_front *front, const struct front_entry *entry)
 {
-	uint64_t first = entry->wire.gpa / FRONT_LOG_PAGE, last = (entry->wire.gpa + (entry->wire.bytes - 1)) / FRONT_LOG_PAGE;
+	uint64_t first = entry->wire.gpa / FRONT_LOG_PAGE,
+		 last = (entry->wire.gpa + (entry->wire.bytes - 1)) / FRONT_LOG_PAGE;
 	struct gm_dirty *dirty = gm_region_dirty(entry->region);
 	uint64_t limit = front->log_bytes * 8, at, pages, bits;
 
@@ -56,7 +55,8 @@ void front_log_take(struct gm_vu_front *front, const struct front_entry *entry)
 	for (at = first; at <= last && at < limit; at += pages) {
 		pages = 64 - at % 64 <= last - at ? 64 - at % 64 : last - at + 1;
 		for (bits = take_bits(front, at, pages); bits != 0; bits &= bits - 1)
-			gm_dirty_mark(dirty, gm_offset((at + (uint64_t)__builtin_ctzll(bits) - first) * FRONT_LOG_PAGE), 1);
+			gm_dirty_mark(dirty, gm_offset((at + (uint64_t)__builtin_ctzll(bits) - first) * FRONT_LOG_PAGE),
+				      1);
 	}
 }
 
@@ -76,7 +76,8 @@ static int make_log(size_t bytes, int *ret_fd, uint64_t **ret_log)
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)bytes) != 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+	if (ftruncate(fd, (off_t)bytes) != 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
 		r = -errno;
 		close(fd);
 		return r;
@@ -98,7 +99,7 @@ static int send_log(struct gm_vu_front *front, int fd, size_t bytes)
 	uint64_t answer;
 
 	/* What it answers is not agreed upon: 0, or the size. */
-	return front_ask_with(front, FRONT_SET_LOG_BASE, &message, sizeof(message), fd, &answer, sizeof(answer));
+	return front_ask_with(front, VU_SET_LOG_BASE, &message, sizeof(message), fd, &answer, sizeof(answer));
 }
 
 /* A log of that size in place of the one that is there, whose bits are taken when nothing comes to them any more. */
@@ -169,8 +170,8 @@ static int switch_log(struct gm_vu_front *front, bool on)
 			r = front_send_ring_address(front, queue);
 	}
 	if (r == -EREMOTEIO)
-		r = front_break(front, -ECONNABORTED, "the back-end of '%s' does not let its log be switched %s", front->name,
-				on ? "on" : "off");
+		r = front_break(front, -ECONNABORTED, "the back-end of '%s' does not let its log be switched %s",
+				front->name, on ? "on" : "off");
 	if (r == 0 && !on) {
 		take_all(front);
 		front_log_free(front);
@@ -178,7 +179,7 @@ static int switch_log(struct gm_vu_front *front, bool on)
 	return r;
 }
 
-EXPORT int gm_vu_front_log(struct gm_vu_front *front, bool on, struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_log(struct gm_vu_front *front, bool on, struct gm_error *error)
 {
 	int r;
 
@@ -197,7 +198,7 @@ EXPORT int gm_vu_front_log(struct gm_vu_front *front, bool on, struct gm_error *
 	return r;
 }
 
-EXPORT int gm_vu_front_log_sync(struct gm_vu_front *front)
+FRONT_PUBLIC int gm_vu_front_log_sync(struct gm_vu_front *front)
 {
 	int r = 0;
 

@@ -16,25 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "export.h"
-
 struct slot_message {
 	uint64_t padding;
-	struct front_region region;
+	struct vu_region region;
 };
 
 struct table_message {
 	uint32_t count, padding;
-	struct front_region region[FRONT_TABLE_MAX];
+	struct vu_region region[FRONT_TABLE_MAX];
 };
 
-static struct front_region wire_of(const struct gm_region *region)
+static struct vu_region wire_of(const struct gm_region *region)
 {
-	return (struct front_region){
+	return (struct vu_region){
 		.gpa = gm_region_first(region).value,
 		.bytes = gm_region_bytes(region),
-		.hva = (uintptr_t)gm_region_hva(region),
-		.fd_offset = gm_region_fd_offset(region),
+		.uva = (uintptr_t)gm_region_hva(region),
+		.offset = gm_region_fd_offset(region),
 	};
 }
 
@@ -59,23 +57,23 @@ int front_translate(const struct gm_vu_front *front, struct gm_gpa at, uint64_t 
 	size_t i;
 
 	for (i = 0; i < front->count; i++) {
-		const struct front_region *wire = &front->table[i].wire;
+		const struct vu_region *wire = &front->table[i].wire;
 		uint64_t offset = at.value - wire->gpa;
 
 		if (at.value >= wire->gpa && offset < wire->bytes && bytes <= wire->bytes - offset) {
-			*ret_hva = wire->hva + offset;
+			*ret_hva = wire->uva + offset;
 			return 0;
 		}
 	}
 	return -GM_EHOLE;
 }
 
-static int send_slot(struct gm_vu_front *front, enum front_request request, const struct gm_region *region)
+static int send_slot(struct gm_vu_front *front, enum vu_request request, const struct gm_region *region)
 {
 	struct slot_message message = { .region = wire_of(region) };
 	int fd = gm_region_fd(region);
 
-	return front_tell(front, request, &message, sizeof(message), &fd, request == FRONT_ADD_MEM_REG ? 1 : 0);
+	return front_tell(front, request, &message, sizeof(message), &fd, request == VU_ADD_MEM_REG ? 1 : 0);
 }
 
 /* The table with @more, which are not in it, at its end: a back-end does not mind the order. */
@@ -96,7 +94,7 @@ static int send_table(struct gm_vu_front *front, const struct front_entry *table
 		fds[message.count] = gm_region_fd(more[i]);
 		message.region[message.count++] = wire_of(more[i]);
 	}
-	return front_tell(front, FRONT_SET_MEM_TABLE, &message,
+	return front_tell(front, VU_SET_MEM_TABLE, &message,
 			  offsetof(struct table_message, region) + message.count * sizeof(message.region[0]), fds,
 			  message.count);
 }
@@ -107,7 +105,7 @@ static bool has_slots(const struct gm_vu_front *front)
 }
 
 /* One after the other, as far as it goes: *@ret_done of them. */
-static int send_slots(struct gm_vu_front *front, enum front_request request, struct gm_region *const *regions,
+static int send_slots(struct gm_vu_front *front, enum vu_request request, struct gm_region *const *regions,
 		      size_t count, size_t *ret_done)
 {
 	size_t i;
@@ -139,7 +137,8 @@ static bool has_ring(const struct gm_vu_front *front, const struct gm_region *re
 	for (queue = 0; queue < front->queues; queue++) {
 		const struct front_queue *one = &front->queue[queue];
 
-		if (one->is_started && (one->desc - first < bytes || one->avail - first < bytes || one->used - first < bytes))
+		if (one->is_started &&
+		    (one->desc - first < bytes || one->avail - first < bytes || one->used - first < bytes))
 			return true;
 	}
 	return false;
@@ -154,19 +153,20 @@ static int check(const struct gm_vu_front *front, const struct gm_change *change
 
 		if (is_handed_over(region) && (!gm_region_is_shareable(region) || gm_region_hva(region) == NULL))
 			return front_say(error, -EPERM,
-					 "ram region '%s' can't be handed to the back-end of '%s': its bytes are private to this process",
+					 "ram region '%s' can't be handed to the back-end of '%s': its bytes are "
+					 "private to this process",
 					 gm_region_name(region), front->name);
 	}
 	for (i = 0; i < change->removed_count; i++) {
 		if (is_handed_over(change->removed[i]) && has_ring(front, change->removed[i]))
-			return front_say(error, -EBUSY, "a ring of '%s' that is started stands in region '%s'", front->name,
-					 gm_region_name(change->removed[i]));
+			return front_say(error, -EBUSY, "a ring of '%s' that is started stands in region '%s'",
+					 front->name, gm_region_name(change->removed[i]));
 	}
 	after = front->count + handed_over(change->inserted, change->inserted_count) -
 		handed_over(change->removed, change->removed_count);
 	if (after > front->slots)
-		return front_say(error, -ENOSPC, "the back-end of '%s' takes %u memory regions; these are %zu", front->name,
-				 front->slots, after);
+		return front_say(error, -ENOSPC, "the back-end of '%s' takes %u memory regions; these are %zu",
+				 front->name, front->slots, after);
 	return 0;
 }
 
@@ -210,7 +210,8 @@ static int make_after(struct gm_vu_front *front, const struct gm_change *change)
 	}
 	for (i = 0; i < change->inserted_count; i++) {
 		if (is_handed_over(change->inserted[i]))
-			front->after[count++] = (struct front_entry){ change->inserted[i], wire_of(change->inserted[i]) };
+			front->after[count++] = (struct front_entry){ change->inserted[i],
+								      wire_of(change->inserted[i]) };
 	}
 	qsort(front->after, count, sizeof(*front->after), compare_entries);
 	front->after_count = count;
@@ -234,18 +235,19 @@ static int add(struct gm_vu_front *front, const struct gm_change *change)
 					    : send_table(front, front->table, front->count, change->inserted,
 							 change->inserted_count);
 	if (front->removes_first) {
-		r = send_slots(front, FRONT_REM_MEM_REG, change->removed, change->removed_count, &done);
+		r = send_slots(front, VU_REM_MEM_REG, change->removed, change->removed_count, &done);
 		if (r) {
-			insist(front, send_slots(front, FRONT_ADD_MEM_REG, change->removed, done, &undone), "memory that it had");
+			insist(front, send_slots(front, VU_ADD_MEM_REG, change->removed, done, &undone),
+			       "memory that it had");
 			return r;
 		}
 	}
-	r = send_slots(front, FRONT_ADD_MEM_REG, change->inserted, change->inserted_count, &done);
+	r = send_slots(front, VU_ADD_MEM_REG, change->inserted, change->inserted_count, &done);
 	if (r == 0)
 		return 0;
-	insist(front, send_slots(front, FRONT_REM_MEM_REG, change->inserted, done, &undone), "to give up memory");
+	insist(front, send_slots(front, VU_REM_MEM_REG, change->inserted, done, &undone), "to give up memory");
 	if (front->removes_first)
-		insist(front, send_slots(front, FRONT_ADD_MEM_REG, change->removed, change->removed_count, &undone),
+		insist(front, send_slots(front, VU_ADD_MEM_REG, change->removed, change->removed_count, &undone),
 		       "memory that it had");
 	return r;
 }
@@ -290,11 +292,12 @@ static void abort_change(void *opaque, const struct gm_change *change)
 		if (!has_slots(front)) {
 			insist(front, send_table(front, front->table, front->count, NULL, 0), "the table that it had");
 		} else {
-			insist(front, send_slots(front, FRONT_REM_MEM_REG, change->inserted, change->inserted_count, &done),
+			insist(front,
+			       send_slots(front, VU_REM_MEM_REG, change->inserted, change->inserted_count, &done),
 			       "to give up memory");
 			if (front->removes_first)
 				insist(front,
-				       send_slots(front, FRONT_ADD_MEM_REG, change->removed, change->removed_count, &done),
+				       send_slots(front, VU_ADD_MEM_REG, change->removed, change->removed_count, &done),
 				       "memory that it had");
 		}
 	}
@@ -318,7 +321,7 @@ static void commit(void *opaque, const struct gm_change *change)
 	if (front->failure.code == 0 && went && !(came && front->removes_first)) {
 		insist(front,
 		       has_slots(front)
-			       ? send_slots(front, FRONT_REM_MEM_REG, change->removed, change->removed_count, &done)
+			       ? send_slots(front, VU_REM_MEM_REG, change->removed, change->removed_count, &done)
 			       : send_table(front, front->after, front->after_count, NULL, 0),
 		       "to give up memory");
 	}
@@ -335,7 +338,7 @@ static void commit(void *opaque, const struct gm_change *change)
 	pthread_mutex_unlock(&front->mutex);
 }
 
-EXPORT int gm_vu_front_attach(struct gm_vu_front *front, struct gm_space *space, struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_attach(struct gm_vu_front *front, struct gm_space *space, struct gm_error *error)
 {
 	struct gm_listener listener = {
 		.size = sizeof(listener),
@@ -361,7 +364,7 @@ EXPORT int gm_vu_front_attach(struct gm_vu_front *front, struct gm_space *space,
 	return r;
 }
 
-EXPORT int gm_vu_front_detach(struct gm_vu_front *front)
+FRONT_PUBLIC int gm_vu_front_detach(struct gm_vu_front *front)
 {
 	unsigned queue;
 	int r = 0;

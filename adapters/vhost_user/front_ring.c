@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "export.h"
-
 #define F_PROTOCOL_FEATURES (UINT64_C(1) << 30)
 #define RING_MAX            32768u
 /* In the number of a ring that comes without a descriptor. */
@@ -22,7 +20,7 @@ struct address {
 	uint64_t desc, used, avail, log_gpa;
 };
 
-static int send_fd(struct gm_vu_front *front, enum front_request request, unsigned queue, int fd)
+static int send_fd(struct gm_vu_front *front, enum vu_request request, unsigned queue, int fd)
 {
 	uint64_t number = queue | (fd < 0 ? NO_FD : 0);
 
@@ -41,7 +39,7 @@ int front_send_ring_address(struct gm_vu_front *front, unsigned queue)
 		.log_gpa = one->ring.used.value,
 	};
 
-	return front_tell(front, FRONT_SET_VRING_ADDR, &address, sizeof(address), NULL, 0);
+	return front_tell(front, VU_SET_VRING_ADDR, &address, sizeof(address), NULL, 0);
 }
 
 static int check_ring(const struct gm_vu_front *front, unsigned queue, const struct gm_vu_front_ring *ring,
@@ -54,7 +52,8 @@ static int check_ring(const struct gm_vu_front *front, unsigned queue, const str
 	if (ring->size == 0 || ring->size > RING_MAX || (ring->size & (ring->size - 1)) != 0)
 		return front_say(error, -EINVAL, "ring %u: a size of %u entries", queue, ring->size);
 	if (ring->desc.value % 16 != 0 || ring->avail.value % 2 != 0 || ring->used.value % 4 != 0)
-		return front_say(error, -EINVAL, "ring %u: its parts have to begin at multiples of 16, 2 and 4 bytes", queue);
+		return front_say(error, -EINVAL, "ring %u: its parts have to begin at multiples of 16, 2 and 4 bytes",
+				 queue);
 	return 0;
 }
 
@@ -73,16 +72,16 @@ static int start(struct gm_vu_front *front, unsigned queue)
 {
 	const struct gm_vu_front_ring *ring = &front->queue[queue].ring;
 	struct state size = { queue, ring->size }, base = { queue, ring->next }, enable = { queue, 1 };
-	int r = front_tell(front, FRONT_SET_VRING_NUM, &size, sizeof(size), NULL, 0);
+	int r = front_tell(front, VU_SET_VRING_NUM, &size, sizeof(size), NULL, 0);
 
-	r = r ? r : front_tell(front, FRONT_SET_VRING_BASE, &base, sizeof(base), NULL, 0);
+	r = r ? r : front_tell(front, VU_SET_VRING_BASE, &base, sizeof(base), NULL, 0);
 	r = r ? r : front_send_ring_address(front, queue);
 	if (r == 0 && ring->err_fd >= 0)
-		r = send_fd(front, FRONT_SET_VRING_ERR, queue, ring->err_fd);
-	r = r ? r : send_fd(front, FRONT_SET_VRING_CALL, queue, ring->call_fd);
-	r = r ? r : send_fd(front, FRONT_SET_VRING_KICK, queue, ring->kick_fd);
+		r = send_fd(front, VU_SET_VRING_ERR, queue, ring->err_fd);
+	r = r ? r : send_fd(front, VU_SET_VRING_CALL, queue, ring->call_fd);
+	r = r ? r : send_fd(front, VU_SET_VRING_KICK, queue, ring->kick_fd);
 	if (r == 0 && (front->offered & F_PROTOCOL_FEATURES))
-		r = front_tell(front, FRONT_SET_VRING_ENABLE, &enable, sizeof(enable), NULL, 0);
+		r = front_tell(front, VU_SET_VRING_ENABLE, &enable, sizeof(enable), NULL, 0);
 	return r;
 }
 
@@ -92,9 +91,9 @@ static int stop(struct gm_vu_front *front, unsigned queue, uint16_t *ret_next)
 	int r = 0;
 
 	if (front->offered & F_PROTOCOL_FEATURES)
-		r = front_tell(front, FRONT_SET_VRING_ENABLE, &disable, sizeof(disable), NULL, 0);
+		r = front_tell(front, VU_SET_VRING_ENABLE, &disable, sizeof(disable), NULL, 0);
 	if (r == 0 || r == -EREMOTEIO)
-		r = front_ask(front, FRONT_GET_VRING_BASE, &base, sizeof(base), &answer, sizeof(answer));
+		r = front_ask(front, VU_GET_VRING_BASE, &base, sizeof(base), &answer, sizeof(answer));
 	if (r == 0 && (answer.index != queue || answer.number > UINT16_MAX))
 		r = front_break(front, -ECONNABORTED, "the back-end stopped ring %u at %u when asked to stop ring %u",
 				answer.index, answer.number, queue);
@@ -103,8 +102,8 @@ static int stop(struct gm_vu_front *front, unsigned queue, uint16_t *ret_next)
 	return r;
 }
 
-EXPORT int gm_vu_front_ring_start(struct gm_vu_front *front, unsigned queue, const struct gm_vu_front_ring *ring,
-				  struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_ring_start(struct gm_vu_front *front, unsigned queue, const struct gm_vu_front_ring *ring,
+					struct gm_error *error)
 {
 	uint16_t next;
 	int r;
@@ -130,7 +129,8 @@ EXPORT int gm_vu_front_ring_start(struct gm_vu_front *front, unsigned queue, con
 	return r;
 }
 
-EXPORT int gm_vu_front_ring_stop(struct gm_vu_front *front, unsigned queue, uint16_t *ret_next, struct gm_error *error)
+FRONT_PUBLIC int gm_vu_front_ring_stop(struct gm_vu_front *front, unsigned queue, uint16_t *ret_next,
+				       struct gm_error *error)
 {
 	int r;
 

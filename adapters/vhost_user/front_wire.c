@@ -15,15 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION    0x1u
-#define REPLY      0x4u
-#define NEED_REPLY 0x8u
 /* Descriptors that an answer may bring before they are closed: more can't be sent with one message. */
 #define FDS_MOST 253
-
-struct header {
-	uint32_t request, flags, bytes;
-};
 
 int front_say(struct gm_error *error, int code, const char *format, ...)
 {
@@ -67,7 +60,7 @@ static int64_t now_ms(void)
 }
 
 /* Waits until the socket can be read or written. */
-static int wait_for(struct gm_vu_front *front, short events, int64_t until, enum front_request request)
+static int wait_for(struct gm_vu_front *front, short events, int64_t until, enum vu_request request)
 {
 	struct pollfd poll_fd = { .fd = front->fd, .events = events };
 
@@ -90,7 +83,8 @@ static void close_received(const struct msghdr *message)
 {
 	struct cmsghdr *control;
 
-	for (control = CMSG_FIRSTHDR(message); control != NULL; control = CMSG_NXTHDR((struct msghdr *)message, control)) {
+	for (control = CMSG_FIRSTHDR(message); control != NULL;
+	     control = CMSG_NXTHDR((struct msghdr *)message, control)) {
 		size_t i, count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		int fd;
 
@@ -104,7 +98,7 @@ static void close_received(const struct msghdr *message)
 }
 
 static int send_all(struct gm_vu_front *front, const void *data, size_t bytes, const int *fds, size_t fds_count,
-		    int64_t until, enum front_request request)
+		    int64_t until, enum vu_request request)
 {
 	union {
 		struct cmsghdr header;
@@ -145,7 +139,7 @@ static int send_all(struct gm_vu_front *front, const void *data, size_t bytes, c
 	return 0;
 }
 
-static int receive_all(struct gm_vu_front *front, void *data, size_t bytes, int64_t until, enum front_request request)
+static int receive_all(struct gm_vu_front *front, void *data, size_t bytes, int64_t until, enum vu_request request)
 {
 	union {
 		struct cmsghdr header;
@@ -155,10 +149,9 @@ static int receive_all(struct gm_vu_front *front, void *data, size_t bytes, int6
 
 	while (bytes > 0) {
 		struct iovec part = { .iov_base = at, .iov_len = bytes };
-		struct msghdr message = { .msg_iov = &part,
-					  .msg_iovlen = 1,
-					  .msg_control = &control,
-					  .msg_controllen = sizeof(control) };
+		struct msghdr message = {
+			.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+		};
 		int r = wait_for(front, POLLIN, until, request);
 		ssize_t got;
 
@@ -166,17 +159,19 @@ static int receive_all(struct gm_vu_front *front, void *data, size_t bytes, int6
 			return r;
 		got = recvmsg(front->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (got == 0)
-			return front_break(front, -ECONNABORTED, "the back-end closed the connection at request %d", (int)request);
+			return front_break(front, -ECONNABORTED, "the back-end closed the connection at request %d",
+					   (int)request);
 		if (got < 0) {
 			if (errno == EAGAIN || errno == EINTR)
 				continue;
-			return front_break(front, -ECONNABORTED, "the back-end's answer to request %d can't be read: %s",
-					   (int)request, strerror(errno));
+			return front_break(front, -ECONNABORTED,
+					   "the back-end's answer to request %d can't be read: %s", (int)request,
+					   strerror(errno));
 		}
 		if (message.msg_controllen > 0) {
 			close_received(&message);
-			return front_break(front, -ECONNABORTED, "the back-end sent descriptors with its answer to request %d",
-					   (int)request);
+			return front_break(front, -ECONNABORTED,
+					   "the back-end sent descriptors with its answer to request %d", (int)request);
 		}
 		at += got;
 		bytes -= (size_t)got;
@@ -184,12 +179,12 @@ static int receive_all(struct gm_vu_front *front, void *data, size_t bytes, int6
 	return 0;
 }
 
-static int transmit(struct gm_vu_front *front, enum front_request request, uint32_t flags, const void *payload,
+static int transmit(struct gm_vu_front *front, enum vu_request request, uint32_t flags, const void *payload,
 		    size_t bytes, const int *fds, size_t fds_count, int64_t until)
 {
-	struct header header = { (uint32_t)request, VERSION | flags, (uint32_t)bytes };
+	struct vu_header header = { (uint32_t)request, VU_FLAGS_VERSION | flags, (uint32_t)bytes };
 	/* In one piece: a configuration space, or a table, and what stands before them. */
-	unsigned char whole[sizeof(header) + 16 + FRONT_CONFIG_MAX + FRONT_TABLE_MAX * sizeof(struct front_region)];
+	unsigned char whole[sizeof(header) + 16 + FRONT_CONFIG_MAX + FRONT_TABLE_MAX * sizeof(struct vu_region)];
 
 	if (front->failure.code != 0)
 		return front->failure.code;
@@ -201,26 +196,27 @@ static int transmit(struct gm_vu_front *front, enum front_request request, uint3
 	return send_all(front, whole, sizeof(header) + bytes, fds, fds_count, until, request);
 }
 
-static int receive(struct gm_vu_front *front, enum front_request request, void *answer, size_t bytes, int64_t until)
+static int receive(struct gm_vu_front *front, enum vu_request request, void *answer, size_t bytes, int64_t until)
 {
-	struct header header;
+	struct vu_header header;
 	int r = receive_all(front, &header, sizeof(header), until, request);
 
 	if (r)
 		return r;
 	/* How an answer says that there is none. */
-	if (header.request == (uint32_t)request && (header.flags & 3) == VERSION && (header.flags & REPLY) != 0 &&
-	    header.bytes == 0 && bytes > 0)
+	if (header.request == (uint32_t)request && (header.flags & VU_FLAGS_VERSION_MASK) == VU_FLAGS_VERSION &&
+	    (header.flags & VU_FLAG_REPLY) != 0 && header.bytes == 0 && bytes > 0)
 		return -EREMOTEIO;
-	if (header.request != (uint32_t)request || (header.flags & 3) != VERSION || (header.flags & REPLY) == 0 ||
-	    header.bytes != bytes)
-		return front_break(front, -ECONNABORTED,
-				   "the back-end answered request %d, %zu bytes expected, with request %u, flags 0x%x, %u bytes",
-				   (int)request, bytes, header.request, header.flags, header.bytes);
+	if (header.request != (uint32_t)request || (header.flags & VU_FLAGS_VERSION_MASK) != VU_FLAGS_VERSION ||
+	    (header.flags & VU_FLAG_REPLY) == 0 || header.bytes != bytes)
+		return front_break(
+			front, -ECONNABORTED,
+			"the back-end answered request %d, %zu bytes expected, with request %u, flags 0x%x, %u bytes",
+			(int)request, bytes, header.request, header.flags, header.bytes);
 	return receive_all(front, answer, bytes, until, request);
 }
 
-int front_ask_with(struct gm_vu_front *front, enum front_request request, const void *payload, size_t bytes, int fd,
+int front_ask_with(struct gm_vu_front *front, enum vu_request request, const void *payload, size_t bytes, int fd,
 		   void *answer, size_t answer_bytes)
 {
 	int64_t until = now_ms() + front->timeout_ms;
@@ -229,19 +225,19 @@ int front_ask_with(struct gm_vu_front *front, enum front_request request, const 
 	return r ? r : receive(front, request, answer, answer_bytes, until);
 }
 
-int front_ask(struct gm_vu_front *front, enum front_request request, const void *payload, size_t bytes, void *answer,
+int front_ask(struct gm_vu_front *front, enum vu_request request, const void *payload, size_t bytes, void *answer,
 	      size_t answer_bytes)
 {
 	return front_ask_with(front, request, payload, bytes, -1, answer, answer_bytes);
 }
 
-int front_tell(struct gm_vu_front *front, enum front_request request, const void *payload, size_t bytes,
-	       const int *fds, size_t fds_count)
+int front_tell(struct gm_vu_front *front, enum vu_request request, const void *payload, size_t bytes, const int *fds,
+	       size_t fds_count)
 {
 	int64_t until = now_ms() + front->timeout_ms;
 	bool acknowledged = (front->protocol & GM_VU_FRONT_REPLY_ACK) != 0;
 	uint64_t answer;
-	int r = transmit(front, request, acknowledged ? NEED_REPLY : 0, payload, bytes, fds, fds_count, until);
+	int r = transmit(front, request, acknowledged ? VU_FLAG_NEED_REPLY : 0, payload, bytes, fds, fds_count, until);
 
 	if (r)
 		return r;
@@ -250,5 +246,5 @@ int front_tell(struct gm_vu_front *front, enum front_request request, const void
 		return r ? r : answer == 0 ? 0 : -EREMOTEIO;
 	}
 	/* Messages are worked on in order: once this one is answered, that one is done. */
-	return front_ask(front, FRONT_GET_FEATURES, NULL, 0, &answer, sizeof(answer));
+	return front_ask(front, VU_GET_FEATURES, NULL, 0, &answer, sizeof(answer));
 }

@@ -11,7 +11,7 @@ import sys
 from compilers import compilers
 
 # Headers of adapters speak a kernel interface, and are for providers who ask for them.
-ADAPTERS = {'kvm.h', 'vhost_user.h', 'vfio.h'}
+ADAPTERS = {'kvm.h', 'vhost_user.h', 'vhost_user_front.h', 'vfio.h'}
 
 FORBIDDEN = [
     (re.compile(r'\b_Atomic\b|<stdatomic\.h>'), 'C11 atomics, which C++ does not have'),

@@ -77,8 +77,8 @@ NOWHERE = 'getenv secure_getenv setenv exit _exit abort printf fprintf puts fput
 # Consumers' sources: the one header, and what it pulls in.
 CONSUMERS = ['devices']
 CONSUMER_HEADER = 'access.h'
-# Adapters: each has its own public header, and sees no other's.
-ADAPTER_HEADERS = {'vhost_user': 'vhost_user.h', 'kvm': 'kvm.h', 'vfio': 'vfio.h'}
+# Adapters: each has its own public headers, and sees no other's.
+ADAPTER_HEADERS = {'vhost_user': ['vhost_user.h', 'vhost_user_front.h'], 'kvm': ['kvm.h'], 'vfio': ['vfio.h']}
 # Users of the whole public interface, and of no private header.
 USERS = ['devices', 'tools', 'examples', 'bench', 'adapters', 'snapshot', 'loader']
 
@@ -141,7 +141,7 @@ def check_library(path, text):
 
 
 def is_sibling(adapter, header):
-    return header in ADAPTER_HEADERS.values() and header != ADAPTER_HEADERS.get(adapter)
+    return any(header in own for other, own in ADAPTER_HEADERS.items() if other != adapter)
 
 
 def check_user(path, text, consumer_headers, own_headers):
