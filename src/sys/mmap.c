@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sys/fault.h"
@@ -45,6 +46,16 @@ int gmi_mmap_at(void *at, size_t bytes, int prot, int flags, int fd, uint64_t of
 	}
 	return 0;
 }
+
+/* ThreadSanitizer's mmap(2) is a write to each byte, which would race with whoever touches a page that another thread replaces. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(THREAD_SANITIZED)
+#define mmap(at, bytes, prot, flags, fd, offset) ((void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, offset))
+#endif
 
 int gmi_mmap_over(void *at, size_t bytes, int prot)
 {
