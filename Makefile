@@ -9,10 +9,12 @@ DISKS ?= build/images/files.img build/images/odd.img build/images/sparse.img
 RUN ?=
 # What bench/bench.py is told: names of what to measure, or options such as --quick.
 BENCH ?=
+# What tests/qemu/run.py is told: names of tests, or options such as --full; and tests/qemu/compare.py.
+QEMU ?=
 
 tool := build/main/tools/guestmem
 
-.PHONY: build run test bench mutants install clean help
+.PHONY: build run test test-qemu compare-qemu bench mutants install clean help
 
 build:
 	@scripts/setup.sh run
@@ -33,6 +35,14 @@ run: build
 test:
 	@scripts/setup.sh test
 	@scripts/test-matrix.sh
+
+test-qemu: build
+	@scripts/setup.sh qemu || echo 'test-qemu: what needs those is skipped' >&2
+	@tests/qemu/run.py $(QEMU)
+
+compare-qemu: build
+	@scripts/setup.sh qemu
+	@tests/qemu/compare.py $(QEMU)
 
 bench:
 	@scripts/setup.sh bench
@@ -60,6 +70,10 @@ help:
 	@echo '                MACHINE=FILE      another machine: see docs/machine.md'
 	@echo '                RUN="OPTION..."   more of guestmem run, such as --bytes 8G --cycles 1000'
 	@echo 'make test       all tests, built by gcc and clang, plain and with sanitizers'
+	@echo 'make test-qemu  a real QEMU whose disk the tool serves: memory plugged and pulled, live'
+	@echo '                migration, the server killed; the kernel is downloaded from Debian'
+	@echo '                QEMU="NAME... OPTION..."  such as kill, or --full for more of everything'
+	@echo 'make compare-qemu  speed and processor time, side by side with qemu-storage-daemon'
 	@echo 'make bench      measure speed, side by side with other libraries: see docs/speed.md'
 	@echo '                BENCH="NAME... OPTION..."  such as --quick, 11 for row 11, or "find/*"'
 	@echo 'make mutants    take out one guard of the library at a time, and see the tests fail'

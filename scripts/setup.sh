@@ -5,14 +5,14 @@
 # (Debian and its kin; as root, or through a sudo that wants no password); otherwise it is named, and that is the end. Where
 # nothing is missing, nothing is run, downloaded or changed.
 #
-# usage: setup.sh run|test|bench|peers
+# usage: setup.sh run|test|bench|peers|qemu
 set -eu
 
 purpose=${1-}
 case $purpose in
-run | test | bench | peers) ;;
+run | test | bench | peers | qemu) ;;
 *)
-	echo "usage: setup.sh run|test|bench|peers" >&2
+	echo "usage: setup.sh run|test|bench|peers|qemu" >&2
 	exit 2
 	;;
 esac
