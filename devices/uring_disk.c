@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "disk_image.h"
@@ -27,6 +28,15 @@
 #define STEP_BYTES_MAX UINT64_C(0x7ff00000)
 /* A device that is busy says EAGAIN; one that always does is broken. */
 #define TRIES_MAX 1000
+/*
+ * Into the page cache a write is a copy, done sooner than handed to a thread: ext4 for one can't tell whether it would have to wait,
+ * so io_uring hands all of them to a thread. Done at once are those that are no longer than this and read nothing before, until
+ * one had to wait after all (for room in the cache, or a commit of the file system); then a second of them goes by io_uring.
+ */
+#define COPY_BYTES_MAX  (128 * 1024)
+#define COPY_PAGE_BYTES 4096
+#define COPY_SLOW_NS    UINT64_C(1000000)
+#define COPY_PAUSE_NS   UINT64_C(1000000000)
 /* Alignment that any device takes, where the kernel can't say. */
 #define ALIGNMENT_SAFE 4096
 
@@ -53,6 +63,8 @@ struct op {
 struct uring_disk {
 	struct uring *uring;
 	int plain, cached; /* registered files */
+	int fd;            /* of @plain, for what is done at once */
+	uint64_t pause_ns; /* until then nothing is */
 	bool direct;
 	uint32_t block_bytes, memory_alignment;
 	unsigned in_flight;
@@ -251,11 +263,44 @@ void uring_disk_push(struct uring_disk *disk)
 	}
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Write now, if that is a copy. What it leaves over, and whatever else it comes to, goes its usual way. Return: whether all is done. */
+static bool copy_now(struct op *op)
+{
+	struct uring_disk *disk = op->disk;
+	const struct vblk_io *io = op->io;
+	uint64_t before, after;
+	ssize_t r;
+
+	if (io->op != VBLK_WRITE || disk->direct || op->done > 0 || io->bytes > COPY_BYTES_MAX ||
+	    ((io->offset | io->bytes) & (COPY_PAGE_BYTES - 1)))
+		return false;
+	before = now_ns();
+	if (before < disk->pause_ns)
+		return false;
+	r = pwritev(disk->fd, io->iovecs, (int)io->iovecs_count, (off_t)io->offset);
+	after = now_ns();
+	if (after - before > COPY_SLOW_NS)
+		disk->pause_ns = after + COPY_PAUSE_NS;
+	return r == (ssize_t)io->bytes;
+}
+
 /* The next step of what moves data. */
 static void go_on(struct op *op)
 {
 	int r = 0;
 
+	if (copy_now(op)) {
+		finish(op, (int64_t)op->io->bytes);
+		return;
+	}
 	op->way = way_of(op);
 	if (op->way == WAY_BOUNCED)
 		r = prepare_bounce(op);
@@ -401,11 +446,13 @@ static int open_file(struct uring_disk *disk, const char *path, bool read_only, 
 	if (direct)
 		find_alignment(disk, fd);
 	r = uring_add_file(disk->uring, fd);
-	(void)close(fd);
-	if (r < 0)
-		return r;
-	*ret_file = r;
-	return 0;
+	if (r >= 0)
+		*ret_file = r;
+	if (r >= 0 && disk->fd < 0)
+		disk->fd = fd;
+	else
+		(void)close(fd);
+	return r < 0 ? r : 0;
 }
 
 static int open_files(struct uring_disk *disk, const char *path, bool read_only, uint64_t *ret_bytes)
@@ -432,11 +479,14 @@ int uring_disk_new(struct uring *uring, const char *path, bool read_only, bool d
 		return -ENOMEM;
 	disk->uring = uring;
 	disk->direct = direct;
+	disk->fd = -1;
 	disk->waiting_tail = &disk->waiting;
 	r = posix_memalign(&zeros, ALIGNMENT_SAFE, ZEROS_BYTES) != 0 ? -ENOMEM : 0;
 	if (r == 0)
 		r = open_files(disk, path, read_only, &bytes);
 	if (r < 0) {
+		if (disk->fd >= 0)
+			(void)close(disk->fd);
 		free(zeros);
 		free(disk);
 		return r;
@@ -466,6 +516,7 @@ void uring_disk_free(struct uring_disk *disk)
 		disk->idle = op->next;
 		free(op);
 	}
+	(void)close(disk->fd);
 	free(disk->zeros);
 	free(disk);
 }

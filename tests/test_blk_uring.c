@@ -35,6 +35,23 @@ unsigned io_uring_peek_batch_cqe(struct io_uring *ring, struct io_uring_cqe **cq
 	return count;
 }
 
+static unsigned copies;
+static int copy_error; /* what they fail with */
+static unsigned copy_us;
+
+/* In place of the C library's: a page cache without room, and one that makes writers wait. */
+ssize_t pwritev(int fd, const struct iovec *iovecs, int count, off_t offset)
+{
+	copies++;
+	if (copy_us > 0)
+		usleep(copy_us);
+	if (copy_error != 0) {
+		errno = copy_error;
+		return -1;
+	}
+	return pwrite(fd, iovecs->iov_base, count > 0 ? iovecs->iov_len : 0, offset);
+}
+
 struct ringed {
 	struct blk_machine machine;
 	struct uring uring;
@@ -258,12 +275,13 @@ static void goes_on(void **state)
 			blk_put(&ringed.machine, BLK_DATA + 512, data, sizeof(data));
 			lie = answers[i];
 			lies = 3;
-			assert_int_equal(blk_one(&ringed.machine, VBLK_T_OUT, 8, BLK_DATA + 512, sizeof(data)),
+			assert_int_equal(blk_one(&ringed.machine, VBLK_T_OUT, 9, BLK_DATA + 512, sizeof(data)),
 					 VBLK_S_OK);
-			assert_int_equal(pread(ringed.fd, seen, sizeof(seen), 8 * 512), sizeof(seen));
+			assert_int_equal(pread(ringed.fd, seen, sizeof(seen), 9 * 512), sizeof(seen));
 			assert_memory_equal(seen, data, sizeof(data));
+			assert_int_equal(lies, 0);
 			lies = 3;
-			assert_int_equal(blk_one(&ringed.machine, VBLK_T_IN, 8, BLK_DATA + 65536, sizeof(data)),
+			assert_int_equal(blk_one(&ringed.machine, VBLK_T_IN, 9, BLK_DATA + 65536, sizeof(data)),
 					 VBLK_S_OK);
 			blk_get(&ringed.machine, BLK_DATA + 65536, seen, sizeof(seen));
 			assert_memory_equal(seen, data, sizeof(data));
@@ -275,6 +293,48 @@ static void goes_on(void **state)
 		assert_int_equal(lies, 0);
 		ringed_fini(&ringed);
 	}
+}
+
+/* Short writes of whole pages into the page cache are done at once; what can't be, or has to wait, goes by the ring. */
+static void copies_at_once(void **state)
+{
+	static const struct {
+		bool direct;
+		int error;
+		unsigned us, sector, bytes;
+		unsigned copies;
+	} cases[] = {
+		{ false, 0, 0, 8, 8192, 1 },    { false, 0, 0, 8, 4096 + 512, 0 }, { false, 0, 0, 9, 4096, 0 },
+		{ false, 0, 0, 0, 135168, 0 },  { true, 0, 0, 8, 8192, 0 },        { false, EAGAIN, 0, 8, 8192, 1 },
+		{ false, 0, 2000, 8, 8192, 1 },
+	};
+	unsigned char *data = malloc(135168), *seen = malloc(135168);
+	struct ringed ringed;
+	unsigned i;
+
+	(void)state;
+	assert_true(data != NULL && seen != NULL);
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ringed_init(&ringed, NULL, 1000 * 512, false, cases[i].direct, 64);
+		blk_pattern(data, cases[i].bytes, i);
+		blk_put(&ringed.machine, BLK_DATA, data, cases[i].bytes);
+		copies = 0;
+		copy_error = cases[i].error;
+		copy_us = cases[i].us;
+		assert_int_equal(blk_one(&ringed.machine, VBLK_T_OUT, cases[i].sector, BLK_DATA, cases[i].bytes),
+				 VBLK_S_OK);
+		assert_int_equal(copies, cases[i].copies);
+		assert_int_equal(pread(ringed.fd, seen, cases[i].bytes, cases[i].sector * 512), cases[i].bytes);
+		assert_memory_equal(seen, data, cases[i].bytes);
+		/* Who had to wait once, does not again soon. */
+		assert_int_equal(blk_one(&ringed.machine, VBLK_T_OUT, 8, BLK_DATA, 4096), VBLK_S_OK);
+		assert_int_equal(copies - cases[i].copies, cases[i].us == 0 && !cases[i].direct);
+		copy_error = 0;
+		copy_us = 0;
+		ringed_fini(&ringed);
+	}
+	free(data);
+	free(seen);
 }
 
 static void image_shrinks(void **state)
@@ -467,7 +527,7 @@ int main(void)
 		cmocka_unit_test(goes_on),          cmocka_unit_test(image_shrinks),
 		cmocka_unit_test(memory_gone),      cmocka_unit_test(write_stops_short),
 		cmocka_unit_test(no_room),          cmocka_unit_test(no_image),
-		cmocka_unit_test(watches),
+		cmocka_unit_test(watches),          cmocka_unit_test(copies_at_once),
 	};
 	struct uring uring;
 	const int r = uring_init(&uring, 1);
