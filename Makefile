@@ -11,10 +11,17 @@ RUN ?=
 BENCH ?=
 # What tests/qemu/run.py is told: names of tests, or options such as --full; and tests/qemu/compare.py.
 QEMU ?=
+# What "make serve" serves to "make guest", and where they meet.
+DISK ?= build/images/boot.img
+SOCKET ?= build/disk.sock
+# How QEMU is started. Memory has to be shared with the server: that is the first line's.
+GUEST ?= qemu-system-x86_64 -m 512M -object memory-backend-memfd,id=mem,size=512M,share=on \
+	-machine q35,memory-backend=mem -chardev socket,id=disk,path=$(SOCKET),reconnect=1 \
+	-device vhost-user-blk-pci,chardev=disk -nographic -net none
 
 tool := build/main/tools/guestmem
 
-.PHONY: build run test test-qemu compare-qemu bench mutants install clean help
+.PHONY: build run serve guest test test-qemu compare-qemu bench mutants install clean help
 
 build:
 	@scripts/setup.sh run
@@ -31,6 +38,14 @@ run: build
 		$(tool) run $(MACHINE) --disk "$$disk" $(RUN) || exit; \
 	done
 	@echo "verified with $(words $(DISKS)) disk images"
+
+serve: build
+	@$(MAKE) --silent --no-print-directory $(DISK)
+	$(tool) blk --socket $(SOCKET) --status $(DISK)
+
+guest:
+	@scripts/setup.sh qemu
+	$(GUEST)
 
 test:
 	@scripts/setup.sh test
@@ -69,6 +84,8 @@ help:
 	@echo '                DISKS="IMAGE..."  other disks (never written to)'
 	@echo '                MACHINE=FILE      another machine: see docs/machine.md'
 	@echo '                RUN="OPTION..."   more of guestmem run, such as --bytes 8G --cycles 1000'
+	@echo 'make serve      serve a disk to virtual machines by vhost-user: DISK=$(DISK)'
+	@echo 'make guest      start a guest from it under QEMU, in another terminal'
 	@echo 'make test       all tests, built by gcc and clang, plain and with sanitizers'
 	@echo 'make test-qemu  a real QEMU whose disk the tool serves: memory plugged and pulled, live'
 	@echo '                migration, the server killed; the kernel is downloaded from Debian'
