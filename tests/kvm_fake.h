@@ -41,7 +41,12 @@ struct fake_kvm {
 	unsigned long fail_from, fail_to; /* these of them fail, from 1; 0: none */
 	int fail_code;
 	unsigned long fail_gets, fail_clears; /* so many of the next fail */
+	/* A vCPU's ring, as the kernel keeps it: filled at head, emptied from tail on. */
+	struct kvm_dirty_gfn *ring;
+	uint32_t ring_entries, ring_head, ring_tail;
 	unsigned long resets;
+	/* Called before KVM clears or resets its log. */
+	void (*before_clear)(struct fake_kvm *fake);
 	/* Called before each change of a slot, as the guest and other threads would do something just then. */
 	void (*before)(struct fake_kvm *fake, const struct kvm_userspace_memory_region *change);
 };
@@ -146,6 +151,8 @@ static inline int fake_clear_log(struct fake_kvm *fake, const struct kvm_clear_d
 	const uint64_t *bits = log->dirty_bitmap;
 	uint64_t pages = slot->bytes / FAKE_PAGE;
 
+	if (fake->before_clear != NULL)
+		fake->before_clear(fake);
 	if (fake->fail_clears > 0) {
 		fake->fail_clears--;
 		return -ENOMEM;
@@ -158,6 +165,28 @@ static inline int fake_clear_log(struct fake_kvm *fake, const struct kvm_clear_d
 	for (uint64_t i = 0; i < (log->num_pages + 63) / 64; i++)
 		slot->dirty[log->first_page / 64 + i] &= ~bits[i];
 	return 0;
+}
+
+static inline int fake_reset_rings(struct fake_kvm *fake)
+{
+	int count = 0;
+
+	fake->resets++;
+	if (fake->before_clear != NULL)
+		fake->before_clear(fake);
+	if (fake->fail_clears > 0) {
+		fake->fail_clears--;
+		return -ENOMEM;
+	}
+	for (; fake->ring_tail != fake->ring_head; fake->ring_tail++, count++) {
+		struct kvm_dirty_gfn *entry = &fake->ring[fake->ring_tail % fake->ring_entries];
+
+		if (!(entry->flags & KVM_DIRTY_GFN_F_RESET))
+			break;
+		fake->slots[entry->slot].dirty[entry->offset / 64] &= ~(UINT64_C(1) << (entry->offset % 64));
+		entry->flags = 0;
+	}
+	return count;
 }
 
 static inline int fake_has(const struct fake_kvm *fake, unsigned long capability)
@@ -196,8 +225,7 @@ static inline int fake_ioctl(void *opaque, int fd, unsigned long request, void *
 	case KVM_CLEAR_DIRTY_LOG:
 		return fake_clear_log(fake, argument);
 	case KVM_RESET_DIRTY_RINGS:
-		fake->resets++;
-		return 0;
+		return fake_reset_rings(fake);
 	default:
 		return -ENOTTY;
 	}
@@ -214,8 +242,14 @@ static inline bool fake_write(struct fake_kvm *fake, uint64_t address)
 			continue;
 		if (slot->flags & KVM_MEM_READONLY)
 			return false;
-		if (slot->flags & KVM_MEM_LOG_DIRTY_PAGES)
-			slot->dirty[page / 64] |= UINT64_C(1) << (page % 64);
+		if (!(slot->flags & KVM_MEM_LOG_DIRTY_PAGES) || slot->dirty[page / 64] >> (page % 64) & 1)
+			return true;
+		slot->dirty[page / 64] |= UINT64_C(1) << (page % 64);
+		if (fake->ring != NULL) {
+			assert_true(fake->ring_head - fake->ring_tail < fake->ring_entries);
+			fake->ring[fake->ring_head++ % fake->ring_entries] =
+				(struct kvm_dirty_gfn){ .flags = KVM_DIRTY_GFN_F_DIRTY, .slot = i, .offset = page };
+		}
 		return true;
 	}
 	return false;

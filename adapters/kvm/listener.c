@@ -259,6 +259,7 @@ static void inherit(struct gm_kvm *kvm, struct slot *leaver)
 	heir->set = true;
 	heir->leaver = NULL;
 	kvm->by_number[heir->number - kvm->opts.slot_first] = heir;
+	gmi_kvm_rings_forget(kvm, leaver);
 	leaver->number = NO_NUMBER;
 	leaver->set = false;
 }

@@ -332,6 +332,8 @@ static int stop_one(struct gm_kvm *kvm, const struct gm_region *region, struct g
 	slot->asked = false;
 	r = follow(kvm, slot);
 	if (r == 0)
+		r = gmi_kvm_rings_sync(kvm);
+	if (r == 0)
 		return 0;
 	slot->asked = true;
 	return gmi_kvm_error(error, r, "switching off the log of region '%s': %s", name, strerror(-r));

@@ -43,12 +43,11 @@ static struct slot *find_slot(const struct gm_kvm *kvm, uint32_t entry_slot)
 	return number < kvm->numbers_room ? kvm->by_number[number] : NULL;
 }
 
-/* Takes what KVM has filled, at most once around, and stores at @written what is ours. Return: how many. */
-static size_t harvest(const struct gm_kvm *kvm, struct ring *ring, struct written *written, bool *ret_any)
+/* Takes what KVM has filled, at most once around, and keeps in written what is ours. */
+static void harvest(struct gm_kvm *kvm, struct ring *ring)
 {
 	struct kvm_dirty_gfn *entry;
 	struct slot *slot;
-	size_t count = 0;
 	uint32_t looked;
 
 	for (looked = 0; looked < kvm->ring_entries; looked++) {
@@ -58,13 +57,12 @@ static size_t harvest(const struct gm_kvm *kvm, struct ring *ring, struct writte
 			break;
 		slot = find_slot(kvm, entry->slot);
 		if (slot != NULL)
-			written[count++] = (struct written){ .slot = slot, .page = entry->offset };
+			kvm->written[kvm->written_count++] = (struct written){ .slot = slot, .page = entry->offset };
 		/* KVM may use it again once reset: by then it was read. */
 		__atomic_store_n(&entry->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 		ring->next++;
-		*ret_any = true;
+		kvm->reset_due = true;
 	}
-	return count;
 }
 
 static void mark(const struct gm_kvm *kvm, const struct written *written)
@@ -78,18 +76,37 @@ static void mark(const struct gm_kvm *kvm, const struct written *written)
 
 int gmi_kvm_rings_sync(struct gm_kvm *kvm)
 {
-	size_t count = 0, i;
-	bool any = false;
+	size_t i;
 	int r;
 
 	for (i = 0; i < kvm->rings_count; i++)
-		count += harvest(kvm, &kvm->rings[i], kvm->written + count, &any);
-	if (!any)
+		harvest(kvm, &kvm->rings[i]);
+	if (!kvm->reset_due)
 		return 0;
 	r = gmi_kvm_call(kvm, kvm->vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
-	for (i = 0; i < count; i++)
-		mark(kvm, &kvm->written[i]);
-	return r < 0 ? r : 0;
+	for (i = 0; i < kvm->written_count; i++) {
+		if (kvm->written[i].slot != NULL)
+			mark(kvm, &kvm->written[i]);
+	}
+	/*
+	 * Without a reset the pages are not protected, and are to be marked again when they are. There is room: KVM fills no entry
+	 * that was not reset.
+	 */
+	if (r < 0)
+		return r;
+	kvm->written_count = 0;
+	kvm->reset_due = false;
+	return 0;
+}
+
+void gmi_kvm_rings_forget(struct gm_kvm *kvm, const struct slot *slot)
+{
+	size_t i;
+
+	for (i = 0; i < kvm->written_count; i++) {
+		if (kvm->written[i].slot == slot)
+			kvm->written[i].slot = NULL;
+	}
 }
 
 static int add(struct gm_kvm *kvm, int vcpu_fd, struct gm_error *error)
@@ -106,8 +123,8 @@ static int add(struct gm_kvm *kvm, int vcpu_fd, struct gm_error *error)
 	if (rings == NULL)
 		return gmi_kvm_error(error, -ENOMEM, "no memory for a vCPU's dirty ring");
 	kvm->rings = rings;
-	written = gmi_kvm_reserve(kvm->written, &kvm->written_room, (kvm->rings_count + 1) * kvm->ring_entries,
-				  sizeof(*written));
+	written = gmi_kvm_reserve(kvm->written, &kvm->written_room,
+				  kvm->written_count + (kvm->rings_count + 1) * kvm->ring_entries, sizeof(*written));
 	if (written == NULL)
 		return gmi_kvm_error(error, -ENOMEM, "no memory for a vCPU's dirty ring");
 	kvm->written = written;

@@ -103,8 +103,9 @@ struct gm_kvm {
 
 	struct ring *rings;
 	size_t rings_count, rings_room;
-	struct written *written; /* room for all entries of all rings */
-	size_t written_room;
+	struct written *written; /* taken out of rings, and not reset yet; room for all entries of all of them */
+	size_t written_count, written_room;
+	bool reset_due;
 };
 
 /* Fills *error (unless NULL) with a sentence, and returns @code. */
@@ -151,6 +152,8 @@ void gmi_kvm_log_hand_over(struct gm_kvm *kvm, struct slot *slot);
 
 /* ring.c: marks what is in the rings. Nothing without rings. */
 int gmi_kvm_rings_sync(struct gm_kvm *kvm);
+/* The slot goes: nothing of it is marked any more. */
+void gmi_kvm_rings_forget(struct gm_kvm *kvm, const struct slot *slot);
 void gmi_kvm_rings_free(struct gm_kvm *kvm);
 
 /* listener.c */

@@ -235,9 +235,10 @@ void blk_connection_work(struct blk_connection *connection)
 		if (!connection->is_closing && (connection->has_message || again || gm_vu_is_waiting(connection->vu)))
 			run_messages(connection);
 	} while (again);
-	notify(connection);
+	/* Who is told that a request is done finds what it wrote in the log. */
 	if (!connection->is_closing && gm_vu_log_sync(connection->vu) < 0)
 		blk_say("the front-end's log of written pages has gone");
+	notify(connection);
 }
 
 bool blk_connection_is_busy(const struct blk_connection *connection)
