@@ -13,6 +13,7 @@ static void set_up_load(const struct bench_name *name)
 	struct bench_places places = bench_places_of(name);
 
 	bench_addresses(name, &places, world.table);
+	world_guard(name);
 	world_build(places, 0);
 	world_touch();
 }
@@ -48,6 +49,7 @@ static void set_up_store(const struct bench_name *name)
 	uint64_t i;
 
 	bench_addresses(name, &places, world.table);
+	world_guard(name);
 	world_build(places, BENCH_PAGE);
 	world_touch();
 	for (i = 0; i < world.places.count; i++)
@@ -77,6 +79,7 @@ static void set_up_read(const struct bench_name *name)
 {
 	if (name->number < 1 || name->number > BENCH_PAGE)
 		bench_fail("from 1 to %u bytes", (unsigned)BENCH_PAGE);
+	world_guard(name);
 	world_build(bench_regular(1, BENCH_PAGE), 0);
 	world_touch();
 	new_buffer(name->number);
@@ -120,18 +123,22 @@ static void tear_down_read(void)
 }
 
 const struct bench_row ours_access_rows[] = {
-	{ .base = "load", .listed = "/1", .set_up = set_up_load, .run = load, .tear_down = world_free },
+	{ .base = "load", .listed = "/1 /1/guarded", .set_up = set_up_load, .run = load, .tear_down = world_free },
 	{ .base = "load_same", .listed = "/8 /512", .set_up = set_up_same, .run = load, .tear_down = world_free },
 	{
 		.base = "load_scattered",
-		.listed = BENCH_CURVE " /8/irregular /512/irregular /8/hostile /512/hostile",
+		.listed = BENCH_CURVE " /8/irregular /512/irregular /8/hostile /512/hostile /512/guarded",
 		.set_up = set_up_load,
 		.run = load,
 		.tear_down = world_free,
 	},
-	{ .base = "store_dirty", .listed = "/1", .set_up = set_up_store, .run = store, .tear_down = world_free },
+	{ .base = "store_dirty",
+	  .listed = "/1 /1/guarded",
+	  .set_up = set_up_store,
+	  .run = store,
+	  .tear_down = world_free },
 	{ .base = "read",
-	  .listed = "/64 /4096",
+	  .listed = "/64 /4096 /64/guarded",
 	  .set_up = set_up_read,
 	  .run = read_bytes,
 	  .tear_down = tear_down_read },

@@ -21,8 +21,21 @@ static struct gm_region *make_region(const char *name, const struct bench_place 
 	};
 	struct gm_region *region;
 
+	if (world.guarded) {
+		opts.source = GM_SOURCE_MEMFD;
+		opts.hva = NULL;
+		opts.huge = GM_HUGE_NEVER;
+	}
 	bench_must(gm_region_new(&opts, &region, NULL), "region");
 	return region;
+}
+
+void world_guard(const struct bench_name *name)
+{
+	if (strcmp(name->variant, "guarded") != 0)
+		return;
+	bench_must(gm_fault_guard_install(NULL), "guard");
+	world.guarded = true;
 }
 
 void world_build(struct bench_places places, uint64_t dirty_page_bytes)
@@ -50,8 +63,11 @@ void world_build(struct bench_places places, uint64_t dirty_page_bytes)
 
 void world_touch(void)
 {
-	uint64_t *offsets = malloc(sizeof(world.table));
+	uint64_t *offsets, i;
 
+	for (i = 0; world.guarded && i < world.places.count; i++)
+		memset(gm_region_hva(world.regions[i]), 1, world.places.place[i].bytes);
+	offsets = malloc(sizeof(world.table));
 	if (!offsets)
 		bench_fail("no memory");
 	memcpy(offsets, world.table, sizeof(world.table));
@@ -80,6 +96,8 @@ void world_free(void)
 	for (i = 0; world.regions && i < world.places.count; i++)
 		gm_region_unref(world.regions[i]);
 	free(world.regions);
+	if (world.guarded)
+		bench_must(gm_fault_guard_remove(), "removing the guard");
 	if (world.area)
 		bench_area_free(world.area, world.places.area_bytes);
 	bench_places_free(&world.places);

@@ -59,7 +59,7 @@ struct bench_places bench_places_of(const struct bench_name *name)
 {
 	if (strcmp(name->variant, "irregular") == 0)
 		return irregular(name->number);
-	if (name->variant[0] != '\0' && strcmp(name->variant, "hostile") != 0)
+	if (name->variant[0] != '\0' && strcmp(name->variant, "hostile") != 0 && strcmp(name->variant, "guarded") != 0)
 		bench_fail("unknown variant %s", name->variant);
 	return bench_regular(name->number, BENCH_PAGE);
 }

@@ -27,7 +27,7 @@ struct bench_places {
 
 /* Equal regions, each with a gap of its own size behind it. */
 struct bench_places bench_regular(uint64_t count, uint64_t bytes);
-/* What a name's number and variant say: "irregular" for sizes and gaps at random; otherwise regular, of one page. */
+/* What a name's number and variant say: "irregular" for sizes and gaps at random; "guarded" and otherwise regular, of one page. */
 struct bench_places bench_places_of(const struct bench_name *name);
 void bench_places_free(struct bench_places *places);
 

@@ -26,6 +26,7 @@ class Row:
 
 ROWS = [
     Row(1, 'load/1', 1.3, 3.2, QUOTED_010),
+    Row(1, 'load/1/guarded'),
     Row(2, 'load_same/8', 1.3),
     Row(2, 'load_same/512', 1.3),
     Row(3, 'load_scattered/8', 4, 7.5, QUOTED_010),
@@ -34,7 +35,9 @@ ROWS = [
     Row(4, 'load_scattered/512', 8, 19, QUOTED_010),
     Row(4, 'load_scattered/512/irregular', 8),
     Row(4, 'load_scattered/512/hostile', 8),
+    Row(4, 'load_scattered/512/guarded'),
     Row(5, 'store_dirty/1', 2.2, 6.2, QUOTED_010),
+    Row(5, 'store_dirty/1/guarded'),
     Row(6, 'find/4096', 8, 26, QUOTED_010),
     Row(6, 'find/4096/irregular', 8),
     Row(6, 'find/4096/hostile', 8),
@@ -42,6 +45,7 @@ ROWS = [
     Row(6, 'find/32768/irregular', 14),
     Row(6, 'find/32768/hostile', 14),
     Row(7, 'read/64', 4, 4.9, QUOTED_010),
+    Row(7, 'read/64/guarded'),
     Row(7, 'read/4096', 45, 71.7, QUOTED_018),
     Row(8, 'read_16_regions', 1220, 1596, QUOTED_018),
     Row(9, 'enter_leave', 1.5, 4.3, QUOTED_010),

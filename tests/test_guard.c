@@ -448,7 +448,9 @@ static void iovecs_with_the_kernel(void **state)
 	assert_int_equal(gm_span_check(&world.view, gm_gpa(at), 4 * PAGE), -GM_EFAULTED);
 	expect_page_event(&world, at + 2 * PAGE, 1);
 	/* From now on the kernel meets zeros there, and we know it. */
+	assert_int_equal(ftruncate(fd, 0), 0);
 	assert_int_equal(gm_read_to_fd(&world.view, gm_gpa(at + 2 * PAGE), PAGE, fd, 0, &i), -GM_EFAULTED);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 0);
 	assert_int_equal(gm_pin_check(&pin, gm_gpa(at), 1), -EINVAL);
 	gm_view_leave(&world.view);
 	assert_int_equal(gm_span_check(&world.view, gm_gpa(at), 1), -EINVAL);

@@ -80,20 +80,21 @@ static int fill_walk(struct gmi_walk *walk, unsigned char byte, uint64_t *ret_do
 	return r;
 }
 
-/* Of a region that is guarded. Not inlined, as what follows. */
-static __attribute__((noinline)) int read_spot(const struct gmi_spot *spot, void *data, size_t bytes)
+/* Of a region that is guarded. Not inlined, as what follows; and by single values, for a spot would be made in memory for it. */
+static __attribute__((noinline)) int read_guarded(const struct gmi_guarded *guarded, const unsigned char *hva,
+						  void *data, size_t bytes)
 {
-	int r = gmi_bytes_read(data, spot->hva, bytes);
+	int r = gmi_bytes_read(data, hva, bytes);
 
-	return r ? r : gmi_spot_check(spot, bytes);
+	return r ? r : gmi_guarded_check(guarded, hva, bytes);
 }
 
-static __attribute__((noinline)) int write_spot(const struct gmi_spot *spot, const void *data, size_t bytes)
+static __attribute__((noinline)) int write_guarded(const struct gmi_guarded *guarded, unsigned char *hva,
+						   const void *data, size_t bytes)
 {
-	int r = gmi_bytes_write(spot->hva, data, bytes);
+	int r = gmi_bytes_write(hva, data, bytes);
 
-	gmi_mark_spot(spot, bytes);
-	return r ? r : gmi_spot_check(spot, bytes);
+	return r ? r : gmi_guarded_check(guarded, hva, bytes);
 }
 
 /* Not inlined, so that the hot path of the caller does not make room for a walk. */
@@ -107,7 +108,7 @@ static __attribute__((noinline)) int read_slowly(struct gm_view *view, uint64_t 
 	if (bytes == 0)
 		return 0;
 	if (gmi_at_guarded_hand(view, at, bytes, GM_READ, &spot))
-		return read_spot(&spot, data, bytes);
+		return read_guarded(spot.guarded, spot.hva, data, bytes);
 	r = gmi_walk_begin(&walk, view, at, bytes, GM_READ);
 	if (r)
 		return r;
@@ -123,8 +124,11 @@ static __attribute__((noinline)) int write_slowly(struct gm_view *view, uint64_t
 
 	if (bytes == 0)
 		return 0;
-	if (gmi_at_guarded_hand(view, at, bytes, GM_WRITE, &spot))
-		return write_spot(&spot, data, bytes);
+	if (gmi_at_guarded_hand(view, at, bytes, GM_WRITE, &spot)) {
+		r = write_guarded(spot.guarded, spot.hva, data, bytes);
+		gmi_mark_spot(&spot, bytes);
+		return r;
+	}
 	r = gmi_walk_begin(&walk, view, at, bytes, GM_WRITE);
 	if (r)
 		return r;
@@ -151,7 +155,9 @@ GMI_PUBLIC int gm_read(struct gm_view *view, struct gm_gpa at, void *data, size_
 
 	if (GM_UNLIKELY(!gmi_at_hand(view, at.value, bytes, GM_READ, &spot)))
 		return read_slowly(view, at.value, data, bytes);
-	return GM_LIKELY(spot.guarded == NULL) ? gmi_bytes_read(data, spot.hva, bytes) : read_spot(&spot, data, bytes);
+	if (GM_UNLIKELY(spot.guarded != NULL))
+		return read_guarded(spot.guarded, spot.hva, data, bytes);
+	return gmi_bytes_read(data, spot.hva, bytes);
 }
 
 GMI_PUBLIC int gm_write(struct gm_view *view, struct gm_gpa at, const void *data, size_t bytes)
@@ -161,9 +167,10 @@ GMI_PUBLIC int gm_write(struct gm_view *view, struct gm_gpa at, const void *data
 
 	if (GM_UNLIKELY(!gmi_at_hand(view, at.value, bytes, GM_WRITE, &spot)))
 		return write_slowly(view, at.value, data, bytes);
-	if (GM_UNLIKELY(spot.guarded != NULL))
-		return write_spot(&spot, data, bytes);
-	r = gmi_bytes_write(spot.hva, data, bytes);
+	if (GM_LIKELY(spot.guarded == NULL))
+		r = gmi_bytes_write(spot.hva, data, bytes);
+	else
+		r = write_guarded(spot.guarded, spot.hva, data, bytes);
 	gmi_mark_spot(&spot, bytes);
 	return r;
 }
