@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Workloads against a server of vhost-user-blk:	blk_load SOCKET check|survive|truncate|load [name=value]...
+ * Workloads against a server of vhost-user-blk:	blk_load SOCKET check|survive|truncate|vanish|load [name=value]...
  *
  *	check		each kind of request once or more, and what comes back; plain=1: as old front-ends speak; readonly=1
  *	survive		writes and reads that verify each other, for seconds=N; the server may be killed and started again meanwhile
  *	truncate	rounds=N times takes the memory away under transfers, and gives it back
+ *	vanish		takes all memory away under transfers, rings too, and is gone
  *	load		op=randread|randwrite|seqread|seqwrite depth=N block=N for seconds=N; prints requests per second
  *
  * Also: queues=N, refuse=BITS (features not taken), size=N (of a queue), seed=N. The exit status says whether all was well.
@@ -367,6 +368,29 @@ static void truncate_often(void)
 	       (unsigned long long)failed);
 }
 
+static void vanish(void)
+{
+	const struct timespec moment = { .tv_nsec = 100000000 };
+	const uint64_t one = 1;
+	unsigned i;
+
+	front_connect(&front);
+	make_slots();
+	sequence = 0;
+	for (i = 0; i < options.queues * options.depth; i++)
+		(void)next_counted(&slots[i]);
+	for (i = 0; i < options.queues; i++)
+		front_kick(&front, i);
+	if (ftruncate(front.memfd, 0) < 0)
+		front_die("ftruncate");
+	for (i = 0; i < options.queues; i++)
+		if (write(front.queues[i].kick, &one, sizeof(one)) != sizeof(one))
+			front_die("kick");
+	nanosleep(&moment, NULL);
+	/* It still answers. */
+	front_disconnect(&front);
+}
+
 /*
  * load
  */
@@ -446,11 +470,15 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = { { "check", check }, { "survive", survive }, { "truncate", truncate_often }, { "load", load } };
+	} modes[] = { { "check", check },
+		      { "survive", survive },
+		      { "truncate", truncate_often },
+		      { "vanish", vanish },
+		      { "load", load } };
 	int i;
 
 	if (argc < 3)
-		front_die("usage: blk_load SOCKET check|survive|truncate|load [name=value]...");
+		front_die("usage: blk_load SOCKET check|survive|truncate|vanish|load [name=value]...");
 	for (i = 3; i < argc; i++)
 		set(argv[i]);
 	if (options.queues > FRONT_QUEUES_MAX || options.depth > DEPTH_MAX)
@@ -458,7 +486,7 @@ int main(int argc, char **argv)
 	front_init(&front, argv[1], options.queues, options.size);
 	front.is_plain = options.plain;
 	front.refuse = options.refuse;
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < 5; i++) {
 		if (strcmp(argv[2], modes[i].name) == 0) {
 			modes[i].run();
 			front_fini(&front);

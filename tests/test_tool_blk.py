@@ -221,6 +221,16 @@ class Connections(Base):
         self.assertEqual(server.end()[0], 0)
         self.assertIn("the machine's memory for it has gone", server.said())
 
+    def test_memory_that_vanishes(self):
+        """The rings too, which only the guard against SIGBUS makes an error."""
+        server = self.serve(image=self.image(64 * MIB))
+        for _ in range(20):
+            self.load("vanish")
+        self.load("check")
+        self.assertEqual(server.end()[0], 0)
+        self.assertIn("is broken by its driver: rings or indirect table not accessible", server.said())
+        self.assertIn("memory of the machine has gone in ", server.said())
+
     def test_image_that_shrinks(self):
         path = self.image(64 * MIB)
         server = self.serve("--readonly", image=path)

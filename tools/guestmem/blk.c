@@ -3,6 +3,7 @@
 #include "blk.h"
 
 #include <errno.h>
+#include <guestmem/guard.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -307,6 +308,15 @@ static int open_socket(struct blk_server *server, struct failure *failure)
 	return server->connection ? 0 : fail(failure, STATUS_INPUT, "--fd %d can't be served", options->fd);
 }
 
+/* A front-end may take its memory away. Without the guard, as where a filter forbids it, that is the end of us, but no more. */
+static void guard_memory(void)
+{
+	struct gm_error error;
+
+	if (gm_fault_guard_install(&error) < 0)
+		blk_say("going on without protection from memory that goes away: %s", error.text);
+}
+
 static void greet(const struct blk_server *server)
 {
 	const struct blk_options *options = server->options;
@@ -328,6 +338,7 @@ int command_blk(int argc, char **argv, struct failure *failure)
 		return r < 0 ? -1 : 0;
 	if (open_disk(&server, failure) < 0)
 		return -1;
+	guard_memory();
 	r = open_socket(&server, failure);
 	if (r == 0) {
 		r = make_sources(&server, failure);

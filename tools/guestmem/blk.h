@@ -84,7 +84,7 @@ void blk_connection_work(struct blk_connection *connection);
 bool blk_connection_is_busy(const struct blk_connection *connection);
 /* Whether a queue has a driver that does not kick. */
 bool blk_connection_is_polled(const struct blk_connection *connection);
-/* Say what the disk failed since the last time. */
+/* Say what the disk, and memory, failed since the last time. */
 void blk_connection_complain(struct blk_connection *connection);
 
 struct blk_state {

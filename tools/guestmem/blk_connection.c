@@ -7,6 +7,7 @@
  * when its last request is given back, and when all are, adapter, device and space go.
  */
 #include <errno.h>
+#include <guestmem/guard.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -420,6 +421,23 @@ static const char *reason(int code)
 	}
 }
 
+/* Memory that our own accesses found gone, as rings are when they are. */
+static void complain_of_memory(void)
+{
+	struct gm_fault fault, first;
+	uint64_t missed, count = 0;
+
+	while (gm_fault_guard_next(&fault, &missed) == 0) {
+		if (count == 0)
+			first = fault;
+		count += 1 + missed;
+	}
+	if (count > 0)
+		blk_say("memory of the machine has gone in %llu place%s, such as %#llx in %s",
+			(unsigned long long)count, count == 1 ? "" : "s", (unsigned long long)first.at.value,
+			first.region);
+}
+
 void blk_connection_complain(struct blk_connection *connection)
 {
 	static const char *const words[] = {
@@ -431,6 +449,7 @@ void blk_connection_complain(struct blk_connection *connection)
 	uint64_t failed = 0;
 	unsigned i;
 
+	complain_of_memory();
 	for (i = 0; i < connection->queues_count; i++) {
 		vblk_queue_stats(connection->vblk, i, &stats);
 		vblk_queue_error(connection->vblk, i, &error);
