@@ -171,18 +171,18 @@ static inline void guest_set_mode(struct guest *guest)
 
 static inline void guest_add_vcpu(struct guest *guest)
 {
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[128];
-	} cpuid = { .head = { .nent = 128 } };
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 128 * sizeof(cpuid->entries[0]));
 
+	assert_non_null(cpuid);
+	cpuid->nent = 128;
 	guest->vcpu = ioctl(guest->vm, KVM_CREATE_VCPU, 0);
 	assert_true(guest->vcpu >= 0);
 	guest->run_bytes = (size_t)ioctl(guest->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	guest->run = mmap(NULL, guest->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, guest->vcpu, 0);
 	assert_ptr_not_equal(guest->run, MAP_FAILED);
-	assert_int_equal(ioctl(guest->kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), 0);
-	assert_int_equal(ioctl(guest->vcpu, KVM_SET_CPUID2, &cpuid), 0);
+	assert_int_equal(ioctl(guest->kvm, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+	assert_int_equal(ioctl(guest->vcpu, KVM_SET_CPUID2, cpuid), 0);
+	free(cpuid);
 	memcpy(guest->boot + GUEST_CODE, guest_code, (size_t)(guest_code_end - guest_code));
 	guest_make_tables(guest);
 	guest_set_mode(guest);
