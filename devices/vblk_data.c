@@ -23,6 +23,8 @@ static int act(struct vblk_request *request, enum vblk_action action, struct gm_
 	case VBLK_MARK_WRITTEN:
 		gm_pin_written(&request->pin, at, bytes);
 		return 0;
+	case VBLK_CHECK_REACHED:
+		return gm_pin_check(&request->pin, at, bytes);
 	}
 	return -EINVAL;
 }

@@ -104,6 +104,7 @@ enum vblk_action {
 	VBLK_TO_GUEST,
 	VBLK_ZERO_GUEST,
 	VBLK_MARK_WRITTEN,
+	VBLK_CHECK_REACHED, /* whether what the pointers reached was lost meanwhile */
 };
 
 /* The first byte. */

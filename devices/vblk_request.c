@@ -206,9 +206,13 @@ bool vblk_request_continue(struct vblk_request *request)
 		/* All of it, whatever the result: a read that failed may have written a part. */
 		if (is_read)
 			(void)vblk_data_each(request, request->cursor, bytes, VBLK_MARK_WRITTEN, NULL);
+		/* Memory that is gone is zeros to whoever reads it by a pointer, and takes what is written nowhere. */
+		r = vblk_data_each(request, request->cursor, bytes, VBLK_CHECK_REACHED, NULL);
 		gm_view_unpin(&request->pin);
 		request->pinned = false;
 	}
+	if (r < 0)
+		return fail(request, BAD_MEMORY);
 	if (has_data && result >= 0 && (uint64_t)result < bytes)
 		result = is_read ? -ENODATA : -EIO;
 	if (result < 0)

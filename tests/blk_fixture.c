@@ -71,6 +71,11 @@ static void make_map(struct blk_machine *machine, const struct blk_opts *opts)
 		region.source = GM_SOURCE_CALLBACKS;
 		region.io = &host_io;
 		region.opaque = machine;
+	} else if (opts->shared) {
+		machine->shared_fd = memfd_create("shared", MFD_CLOEXEC);
+		assert_int_equal(ftruncate(machine->shared_fd, BLK_BYTES), 0);
+		region.source = GM_SOURCE_FD;
+		region.fd = machine->shared_fd;
 	} else {
 		region.source = GM_SOURCE_POINTER;
 		region.hva = machine->host;
@@ -133,6 +138,7 @@ void blk_machine_init(struct blk_machine *machine, const struct blk_opts *opts)
 {
 	memset(machine, 0, sizeof(*machine));
 	machine->world = opts->world;
+	machine->shared_fd = -1;
 	machine->host = test_pages(BLK_REGIONS * HOST_STRIDE);
 	if (opts->world == BLK_SPACE)
 		make_space(machine, opts);
@@ -158,6 +164,8 @@ void blk_machine_fini(struct blk_machine *machine)
 	gm_space_unref(machine->space);
 	for (i = 0; i < BLK_REGIONS; i++)
 		gm_region_unref(machine->regions[i]);
+	if (machine->shared_fd >= 0)
+		close(machine->shared_fd);
 	free(machine->disk.bytes);
 	munmap(machine->host, BLK_REGIONS * HOST_STRIDE);
 }

@@ -47,6 +47,7 @@ struct blk_disk {
 struct blk_machine {
 	enum blk_world world;
 	unsigned char *host; /* the guest's memory, in an order of the world's own */
+	int shared_fd;       /* -1: the memory is not a file */
 	struct gm_space *space;
 	struct gm_region *regions[BLK_REGIONS];
 	struct gm_map *map;
@@ -70,6 +71,7 @@ struct blk_opts {
 	uint32_t size;
 	uint32_t segments_max;
 	uint64_t dirty_page_bytes; /* of the regions */
+	bool shared;               /* the fixed region is a file, shared_fd, that may be truncated */
 };
 
 void blk_machine_init(struct blk_machine *machine, const struct blk_opts *opts);

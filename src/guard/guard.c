@@ -95,6 +95,8 @@ static void drop_parents(void)
 		gmi_guarded_index_remove(&old, guarded);
 		if (guarded->forked)
 			gmi_guarded_index_add(&guard.root, guarded);
+		else
+			guarded->lost = NULL; /* books may be newer than it from here on */
 	}
 }
 
@@ -216,12 +218,12 @@ int gmi_guard_add(const struct gmi_guarded_opts *opts, struct gmi_guarded **ret_
 	return 0;
 }
 
-/* The pages' entries. In a child, the guard may have been removed before a region of its parent's. */
+/* The pages' entries. */
 static void give_back(struct gmi_guarded *guarded)
 {
 	struct gmi_lost *lost;
 
-	while (guard.books != NULL && guarded->lost != NULL) {
+	while (guarded->lost != NULL) {
 		lost = guarded->lost;
 		guarded->lost = lost->next;
 		lost->next = guard.books->free;

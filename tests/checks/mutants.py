@@ -114,6 +114,8 @@ MUTANTS = [
     ("fault: the handler on top stays", "src/sys/sigbus.c", "return -EBUSY;", "return 0;", ["guard_process"]),
     ("fault: no guard while there is what it guards", "src/guard/guard.c", "else if (guard.root != NULL)", "else if (0)",
      ["guard_process"]),
+    ("fault: device asks of what its pointers reached", "devices/vblk_request.c",
+     "r = vblk_data_each(request, request->cursor, bytes, VBLK_CHECK_REACHED, NULL);", "r = 0;", ["blk_gone"]),
     # Permissions
     ("permission: protection", "src/access/view.c", "if ((access & ~region->prot) != 0)", "if (0)",
      ["access", "access_model"]),
