@@ -251,6 +251,18 @@ static void test_end(void **state)
 	assert_int_equal(front_run(front), 1);
 }
 
+/* It is gone before it has its answer: that is no error either. */
+static void test_end_before_the_answer(void **state)
+{
+	struct front *front = *state;
+
+	front_negotiate(front);
+	front_send(front, VU_GET_FEATURES, 0, NULL, 0, NULL, 0);
+	close(front->socket);
+	front->socket = -1;
+	assert_int_equal(front_run(front), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -261,6 +273,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_queue_stops_later, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_config, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_end, open_front, close_front),
+		cmocka_unit_test_setup_teardown(test_end_before_the_answer, open_front, close_front),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

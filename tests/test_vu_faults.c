@@ -163,13 +163,14 @@ static bool run_step(const struct step *step, long n)
 	struct test_resources before = test_count(NULL), ready;
 	struct front *front = &world.front;
 	unsigned char answer[64];
-	uint64_t map;
+	uint64_t map, features;
 	bool fired;
 
 	front_open(front);
 	front_negotiate(front);
 	step->prepare(&world);
 	map = generation(front);
+	features = gm_vu_features(front->vu);
 	ready = test_count(NULL);
 	step->send(&world);
 	gmi_fault_arm(n, ENOMEM);
@@ -184,6 +185,7 @@ static bool run_step(const struct step *step, long n)
 		if (result != 0) {
 			assert_true(fired);
 			assert_int_equal(generation(front), map);
+			assert_int_equal(gm_vu_features(front->vu), features);
 			assert_nothing_left(ready, NULL);
 			assert_int_equal(front->device.starts[0] > 0, front->device.runs[0]);
 			/* Nothing is in the way of another try. */

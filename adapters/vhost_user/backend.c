@@ -94,18 +94,24 @@ static int begin_features(struct gm_vu *vu)
 static int apply_features(struct gm_vu *vu)
 {
 	uint64_t ours = GM_VU_F_LOG_ALL | GM_VU_F_PROTOCOL_FEATURES, features = vu->message.u64;
-	int r = 0;
+	uint64_t before = vu->features;
+	int r;
 
-	if (!vu->has_features || ((vu->features ^ features) & ~ours))
+	/* First what can be taken back. */
+	vu->features = features;
+	r = vu_log_update(vu);
+	if (r != 0) {
+		vu->features = before;
+		return vu_refuse(vu, r, "no memory for logging");
+	}
+	if (!vu->has_features || ((before ^ features) & ~ours))
 		r = vu->device.set_features(vu->device.opaque, features & ~ours);
 	if (r != 0) {
 		vu->is_over = true;
 		return vu_refuse(vu, r, "the device refuses the features");
 	}
-	vu->features = features;
 	vu->has_features = true;
-	r = vu_log_update(vu);
-	return r != 0 ? vu_refuse(vu, r, "no memory for logging") : 0;
+	return 0;
 }
 
 static int apply_protocol_features(struct gm_vu *vu)
@@ -283,12 +289,10 @@ VU_PUBLIC int gm_vu_run(struct gm_vu *vu, struct gm_error *error)
 	for (int i = 0; i < MESSAGES_MAX && !vu->is_closed; i++) {
 		int r = vu->phase == VU_IDLE ? next_message(vu, error) : 1;
 
-		if (r == -ECONNRESET)
-			return 1;
 		if (r == 1 && vu->phase != VU_IDLE)
 			r = proceed(vu, error);
 		if (r <= 0)
-			return r;
+			return r == -ECONNRESET ? 1 : r;
 	}
 	return 0;
 }

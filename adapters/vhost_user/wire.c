@@ -104,7 +104,7 @@ static int explain(const struct vu_wire *wire, ssize_t got, const char **ret_rea
 	if (got == 0)
 		*ret_reason = "the connection ended within a message";
 	else if (got == -EMSGSIZE)
-		*ret_reason = "more descriptors came than any message has";
+		*ret_reason = "more descriptors came than any message has, or than this process may have";
 	else
 		*ret_reason = strerror((int)-got);
 	return got == 0 ? -EPROTO : (int)got;
@@ -153,7 +153,7 @@ int vu_wire_send(struct vu_wire *wire, enum vu_request request, const void *payl
 		sent = sendmsg(wire->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
-		return -errno;
+		return errno == EPIPE ? -ECONNRESET : -errno;
 	/* A front-end waits for each answer, so there is always room, but for one that never reads. */
 	return (size_t)sent == sizeof(header) + bytes ? 0 : -EAGAIN;
 }

@@ -36,7 +36,8 @@ void vu_wire_next(struct vu_wire *wire);
 int vu_wire_take(struct vu_wire *wire, uint32_t index);
 
 /*
- * Answer. @fd: goes along, stays the caller's; -1 for none. Return: 0 or a negative error number: -EAGAIN when the other side does not read.
+ * Answer. @fd: goes along, stays the caller's; -1 for none. Return: 0 or a negative error number: -EAGAIN when the other side does not
+ * read; -ECONNRESET when it has closed.
  */
 GM_CHECKED int vu_wire_send(struct vu_wire *wire, enum vu_request request, const void *payload, uint32_t bytes, int fd);
 
