@@ -126,6 +126,25 @@ static void test_table(void **state)
 	close(fds[2]);
 }
 
+static void test_seals(void **state)
+{
+	struct front *front = *state;
+	int plain = front_memfd(MEM), sealed = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	front_negotiate(front);
+	assert_int_equal(ftruncate(sealed, MEM), 0);
+	assert_int_equal(fcntl(sealed, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_false(gm_vu_may_shrink(front->vu));
+	assert_int_equal(front_add(front, 0, MEM, UVA, 0, sealed), 0);
+	assert_false(gm_vu_may_shrink(front->vu));
+	assert_int_equal(front_add(front, GM_GIB, MEM, UVA + MEM, 0, plain), 0);
+	assert_true(gm_vu_may_shrink(front->vu));
+	assert_int_equal(front_remove(front, GM_GIB, MEM, UVA + MEM), 0);
+	assert_false(gm_vu_may_shrink(front->vu));
+	close(plain);
+	close(sealed);
+}
+
 static void test_queue(void **state)
 {
 	struct front *front = *state;
@@ -269,6 +288,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_negotiation, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_memory, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_table, open_front, close_front),
+		cmocka_unit_test_setup_teardown(test_seals, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_queue, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_queue_stops_later, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_config, open_front, close_front),

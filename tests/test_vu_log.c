@@ -156,8 +156,8 @@ static void test_places(void **state)
 			}
 		}
 		/* A page that is written twice between two syncs counts once. */
-		assert_true(front->vu->log.dropped <= dropped);
-		assert_true(bytes == LOG || front->vu->log.dropped > 0);
+		assert_true(gm_vu_log_dropped(front->vu) <= dropped);
+		assert_true(bytes == LOG || gm_vu_log_dropped(front->vu) > 0);
 		close(log);
 	}
 	close(fd);

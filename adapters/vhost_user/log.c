@@ -252,6 +252,11 @@ int vu_log_set(struct gm_vu *vu)
 	return r != 0 ? vu_refuse(vu, r, "no memory for logging") : 0;
 }
 
+VU_PUBLIC uint64_t gm_vu_log_dropped(const struct gm_vu *vu)
+{
+	return vu->log.dropped;
+}
+
 VU_PUBLIC bool gm_vu_is_logging(const struct gm_vu *vu)
 {
 	return vu->log.is_on;

@@ -4,6 +4,7 @@
  * stays mapped while somebody is in it; the message that took it away is finished when it is released.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,14 @@ static void free_ram(struct vu_ram *ram)
 	free(ram);
 }
 
+/* Files of kinds that have no seals can be made shorter. */
+static bool is_sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
 static int new_ram(struct gm_vu *vu, const struct vu_entry *entry, struct vu_ram **ret_ram)
 {
 	char name[GM_NAME_MAX];
@@ -82,6 +91,7 @@ static int new_ram(struct gm_vu *vu, const struct vu_entry *entry, struct vu_ram
 	snprintf(name, sizeof(name), "vu%llu", (unsigned long long)vu->regions_made);
 	ram->gpa = entry->region.gpa;
 	ram->bytes = entry->region.bytes;
+	ram->may_shrink = !is_sealed(opts.fd);
 	r = gm_region_new(&opts, &ram->region, NULL);
 	if (r != 0) {
 		free_ram(ram);
@@ -232,6 +242,15 @@ int vu_memory_released(struct gm_vu *vu)
 	}
 	leave_release(vu);
 	return r;
+}
+
+VU_PUBLIC bool gm_vu_may_shrink(const struct gm_vu *vu)
+{
+	for (uint32_t i = 0; i < vu->table.count; i++) {
+		if (((const struct vu_ram *)vu->table.entries[i].ram)->may_shrink)
+			return true;
+	}
+	return false;
 }
 
 void vu_memory_clear(struct gm_vu *vu)

@@ -29,6 +29,7 @@ struct vu_ram {
 	struct gm_region *region;       /* while it stands in the space */
 	struct gm_dirty_reader *reader; /* while there is a log */
 	uint64_t gpa, bytes;
+	bool may_shrink;     /* nothing keeps the front-end from making its file shorter */
 	struct vu_ram *next; /* of those that were removed and are not released yet */
 };
 

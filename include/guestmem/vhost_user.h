@@ -161,6 +161,11 @@ uint64_t gm_vu_features(const struct gm_vu *vu);
 uint64_t gm_vu_protocol_features(const struct gm_vu *vu);
 /* Whether writes go to a log now. */
 bool gm_vu_is_logging(const struct gm_vu *vu);
+/* Pages that were written and stand beyond the end of the front-end's log, which is then too short; each time that they were collected. */
+uint64_t gm_vu_log_dropped(const struct gm_vu *vu);
+/* Whether there is memory now whose file is not sealed against shrinking: without a guard (<guestmem/guard.h>), the front-end can
+ * kill this process. */
+bool gm_vu_may_shrink(const struct gm_vu *vu);
 
 GM_END_DECLS
 
