@@ -231,14 +231,14 @@ void buffer_free(void *buffer, uint64_t bytes, unsigned int odd)
 	munmap((char *)buffer - odd, bytes + odd);
 }
 
-int disk_open(uint64_t *ret_bytes)
+int disk_open(const char *path, uint64_t *ret_bytes)
 {
 	struct stat status;
-	int fd = open("/dev/vda", O_RDWR | O_DIRECT | O_CLOEXEC);
+	int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
 
 	/* A plain file would do as well as a disk, and prove nothing. */
 	if (fd < 0 || fstat(fd, &status) || !S_ISBLK(status.st_mode))
-		fail("there is no disk /dev/vda: %s", strerror(errno));
+		fail("there is no disk %s: %s", path, strerror(errno));
 	if (ioctl(fd, BLKGETSIZE64, ret_bytes))
 		fail("the disk has no size: %s", strerror(errno));
 	return fd;

@@ -14,9 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SECTOR    512u
-#define MIB       (UINT64_C(1) << 20)
-#define DEPTH_MAX 64
+#define DISK        "/dev/vda"
+#define SECOND_DISK "/dev/vdb"
+#define SECTOR      512u
+#define MIB         (UINT64_C(1) << 20)
+#define DEPTH_MAX   64
 
 /* Reads and writes in flight, in slots: the slot's number comes back with what is done. */
 struct queue {
@@ -53,8 +55,8 @@ __attribute__((format(printf, 1, 2), noreturn)) void fail(const char *format, ..
 /* Whether the test said "stop". Never blocks. */
 bool told_to_stop(void);
 
-/* Opens the disk, past the guest's page cache. */
-int disk_open(uint64_t *ret_bytes);
+/* Opens a disk, past the guest's page cache. */
+int disk_open(const char *path, uint64_t *ret_bytes);
 
 void run_verify(void);
 void run_load(void);

@@ -82,7 +82,7 @@ void run_verify(void)
 		unsigned int depth;
 	} ways[] = { { 256 << 10, 16 }, { 24 << 10, 32 } };
 	uint64_t bytes, disk, total = option_size("bytes", 256 * MIB), bad = 0, part;
-	int fd = disk_open(&disk);
+	int fd = disk_open(DISK, &disk);
 	unsigned int i;
 
 	if (total > disk)
@@ -151,7 +151,7 @@ static uint64_t round_trip(int fd, uint64_t disk, uint64_t generation, uint64_t 
 void run_load(void)
 {
 	uint64_t disk, rounds = 0, bad = 0, plugged;
-	int fd = disk_open(&disk);
+	int fd = disk_open(DISK, &disk);
 
 	while (!told_to_stop()) {
 		bad += round_trip(fd, disk, ++rounds, &plugged);
@@ -172,7 +172,7 @@ void run_reader(void)
 	const unsigned int depth = (unsigned int)option_size("depth", 8);
 	const uint64_t rest = option_size("rest", 0);
 	uint64_t disk, bad = 0, count = 0, said = 0, holds[8][32], turn[8] = { 0 };
-	int fd = disk_open(&disk);
+	int fd = disk_open(DISK, &disk);
 	char *buffer = buffer_new(depth * parts * chunk, 0), *part;
 	struct queue queue;
 	unsigned int i;
@@ -209,18 +209,18 @@ void run_reader(void)
 	say("VERIFIED bytes=%llu bad=%llu", (unsigned long long)(count * chunk), (unsigned long long)bad);
 }
 
-/* One figure: transfers of one kind for some seconds. Writes carry no tags: what is measured is the disk, not the guest. */
-static void bench_one(int fd, uint64_t area, bool is_write, bool is_random, unsigned int depth, uint64_t chunk,
-		      uint64_t us)
+/* One figure: transfers of one kind for a while. Writes carry no tags: what is measured is the disk, not the guest. */
+static void bench_one(int fd, unsigned int disk, unsigned int kind, uint64_t area, uint64_t chunk, uint64_t us)
 {
-	const char *name = is_write ? (is_random ? "randwrite" : "write") : is_random ? "randread" : "read";
+	static const char *const names[] = { "read", "randread", "write", "randwrite" };
+	const unsigned int depth = kind & 4 ? 32 : 1;
+	const bool is_random = kind & 1, is_write = kind & 2;
 	char *buffer = buffer_new(chunk * depth, 0);
 	uint64_t begun, count = 0, next = 0;
 	struct queue queue;
 	unsigned int slot;
 
 	queue_open(&queue);
-	say("PHASE name=%s depth=%u chunk=%llu", name, depth, (unsigned long long)chunk);
 	begun = now_us();
 	for (slot = 0; slot < depth || now_us() - begun < us; slot++) {
 		unsigned int free_slot = slot < depth ? slot : queue_wait(&queue);
@@ -232,22 +232,35 @@ static void bench_one(int fd, uint64_t area, bool is_write, bool is_random, unsi
 	begun = now_us() - begun;
 	for (slot = 0; slot < depth; slot++)
 		queue_wait(&queue);
-	say("RESULT name=%s depth=%u chunk=%llu count=%llu us=%llu", name, depth, (unsigned long long)chunk,
-	    (unsigned long long)count, (unsigned long long)begun);
 	queue_close(&queue);
 	buffer_free(buffer, chunk * depth, 0);
+	say("RESULT name=%s disk=%u depth=%u chunk=%llu count=%llu us=%llu", names[kind & 3], disk, depth,
+	    (unsigned long long)chunk, (unsigned long long)count, (unsigned long long)begun);
 }
 
+/*
+ * Two disks by turns, so that whatever else the host does meets both, and one server rests while the other one is measured. The
+ * one that comes first changes with each round.
+ */
 void run_bench(void)
 {
-	const uint64_t us = option_size("us", 2000000), area = option_size("bytes", 256 * MIB);
-	const uint64_t chunk = option_size("chunk", 4096);
-	uint64_t disk;
-	int fd = disk_open(&disk);
-	unsigned int i;
+	const uint64_t us = option_size("us", 500000), area = option_size("bytes", 256 * MIB);
+	const uint64_t chunk = option_size("chunk", 4096), rounds = option_size("rounds", 5);
+	uint64_t disk, round;
+	int fds[2] = { disk_open(DISK, &disk), disk_open(SECOND_DISK, &disk) };
+	unsigned int kind, turn, which;
 
 	/* Blocks that are there, on the host too, and nothing measured for the first time. */
-	sweep(fd, true, area, 256 << 10, 8, 1);
-	for (i = 0; i < 8; i++)
-		bench_one(fd, area, i & 2, i & 1, i & 4 ? 32 : 1, chunk, us);
+	for (which = 0; which < 2; which++) {
+		sweep(fds[which], true, area, 256 << 10, 8, 1);
+		sweep(fds[which], false, area, 256 << 10, 8, 1);
+	}
+	say("READY");
+	for (round = 0; round < rounds; round++)
+		for (kind = 0; kind < 8; kind++)
+			for (turn = 0; turn < 2; turn++) {
+				which = (turn + round) & 1;
+				bench_one(fds[which], which, kind, area, chunk, us);
+				usleep(100000);
+			}
 }

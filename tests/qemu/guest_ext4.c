@@ -157,7 +157,7 @@ void run_ext4(void)
 	int status;
 	pid_t pid;
 
-	if (progress == MAP_FAILED || mount("/dev/vda", "/disk", "ext4", 0, NULL))
+	if (progress == MAP_FAILED || mount(DISK, "/disk", "ext4", 0, NULL))
 		fail("the file system can not be mounted: %s", strerror(errno));
 	for (i = 0; i < 2; i++) {
 		pid = fork();
