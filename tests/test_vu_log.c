@@ -187,6 +187,40 @@ static void test_replaced(void **state)
 	close(new_);
 }
 
+/* The connection ends while something is in flight: it is written later, and the log has it. Who is held then has been logged, too. */
+static void test_closed(void **state)
+{
+	struct front *front = *state;
+	int fd = front_memfd(MEM), log = front_memfd(2 * LOG);
+	uint64_t gone[5] = { 0, MEM, MEM, UVA + MEM, 0 };
+	struct gm_view view;
+	struct gm_pin pin;
+
+	tell_log(front, log, 2 * LOG, 0);
+	tell_logging(front, true);
+	assert_int_equal(front_add(front, 0, MEM, UVA, 0, fd), 0);
+	assert_int_equal(front_add(front, MEM, MEM, UVA + MEM, 0, fd), 0);
+	assert_int_equal(gm_view_init(&view, front->memory, "test", 0), 0);
+	gm_view_enter(&view);
+	assert_int_equal(gm_view_pin(&view, &pin), 0);
+	gm_view_leave(&view);
+	front_send(front, VU_REM_MEM_REG, 0, gone, sizeof(gone), NULL, 0);
+	assert_int_equal(front_run(front), 0);
+	assert_true(gm_vu_is_waiting(front->vu));
+	gm_vu_close(front->vu);
+	write_byte(front, 0x1000);
+	gm_pin_written(&pin, gm_gpa(MEM + 0x3000), 1);
+	gm_view_unpin(&pin);
+	assert_int_equal(gm_view_fini(&view), 0);
+	front_close(front);
+	assert_true(is_logged(log, 0, 0x1000));
+	assert_true(is_logged(log, 0, MEM + 0x3000));
+	assert_int_equal(count_bits(log), 2);
+	front_open(front);
+	close(fd);
+	close(log);
+}
+
 /* Memory comes and goes: who comes is logged, and what was written last in who goes is not lost, though somebody still has it. */
 static void test_memory_changes(void **state)
 {
@@ -359,6 +393,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_on_and_off, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_places, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_replaced, open_front, close_front),
+		cmocka_unit_test_setup_teardown(test_closed, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_memory_changes, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_used_ring, open_front, close_front),
 		cmocka_unit_test_setup_teardown(test_inflight, open_front, close_front),

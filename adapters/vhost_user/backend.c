@@ -428,6 +428,9 @@ VU_PUBLIC void gm_vu_free(struct gm_vu *vu)
 {
 	if (vu == NULL)
 		return;
+	/* What was in flight when it was closed may have been written since, and whoever has the log may still go by it. */
+	(void)gm_vu_log_sync(vu);
+	(void)vu_memory_released(vu);
 	vu_log_fini(vu);
 	vu_memory_clear(vu);
 	vu_window_close(&vu->inflight);

@@ -144,8 +144,8 @@ void gm_vu_queue_broken(struct gm_vu *vu, unsigned queue);
 
 /*
  * Put what was written since the last time into the front-end's log, while it has one. To be called after work on queues,
- * before the next poll; the adapter does it by itself before it answers what ends a log or a queue. Costs what is dirty; nothing without a
- * log. Return: 0; -GM_EFAULTED when the log's memory has gone, after which there is none.
+ * before the next poll; also after gm_vu_close(). The adapter does it by itself before it answers what ends a log or a queue, and in
+ * gm_vu_free(). Costs what is dirty; nothing without a log. Return: 0; -GM_EFAULTED when the log's memory has gone, after which there is none.
  */
 int gm_vu_log_sync(struct gm_vu *vu);
 

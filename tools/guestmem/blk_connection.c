@@ -237,7 +237,7 @@ void blk_connection_work(struct blk_connection *connection)
 			run_messages(connection);
 	} while (again);
 	/* Who is told that a request is done finds what it wrote in the log. */
-	if (!connection->is_closing && gm_vu_log_sync(connection->vu) < 0)
+	if (gm_vu_log_sync(connection->vu) < 0)
 		blk_say("the front-end's log of written pages has gone");
 	notify(connection);
 }
