@@ -14,6 +14,8 @@
 
 #include <guestmem/vhost_user_front.h>
 
+#include "front.h"
+
 #define MIB UINT64_C(0x100000)
 /* More messages than a life has. */
 #define MESSAGES_MOST 80
@@ -324,6 +326,110 @@ static void misdeeds_unacknowledged(void **state)
 	play_all(GM_VU_FRONT_REPLY_ACK);
 }
 
+/* Pages of a region that are dirty; forgets them. */
+static uint64_t dirty_pages(struct gm_dirty_reader *reader)
+{
+	struct gm_dirty_range range;
+	struct gm_offset next;
+	size_t count;
+	uint64_t pages = 0;
+
+	if (gm_dirty_collect(reader, gm_offset(0), UINT64_MAX, &range, 1, &count, &next) >= 0 && count == 1)
+		pages = (range.last.value - range.first.value + 1) / 4096;
+	return pages;
+}
+
+/* A back-end that behaves and logs, until it is gone. */
+struct logged {
+	struct peer peer;
+	pthread_t thread;
+	struct gm_region *ram;
+	struct gm_dirty_reader *reader;
+	struct gm_space *space;
+	struct gm_vu_front *front;
+};
+
+static void open_logged(struct logged *logged)
+{
+	struct gm_region_opts ram = { .size = sizeof(ram),
+				      .name = "ram",
+				      .kind = GM_RAM,
+				      .bytes = MIB,
+				      .source = GM_SOURCE_MEMFD,
+				      .dirty_page_bytes = 4096 };
+	struct gm_vu_front_opts opts = { .size = sizeof(opts), .timeout_ms = 5000 };
+	int ends[2];
+
+	assert_int_equal(gm_region_new(&ram, &logged->ram, NULL), 0);
+	assert_int_equal(gm_dirty_reader_new(gm_region_dirty(logged->ram), &logged->reader), 0);
+	assert_int_equal(gm_space_new(NULL, &logged->space, NULL), 0);
+	assert_int_equal(change(logged->space, NULL, logged->ram), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	logged->peer = (struct peer){ .fd = ends[1], .misdeed = NONE, .at = -1 };
+	assert_int_equal(pthread_create(&logged->thread, NULL, play_peer, &logged->peer), 0);
+	assert_int_equal(gm_vu_front_new(ends[0], &opts, &logged->front, NULL), 0);
+	assert_int_equal(gm_vu_front_attach(logged->front, logged->space, NULL), 0);
+	assert_int_equal(gm_vu_front_log(logged->front, true, NULL), 0);
+}
+
+/* As the back-end does. */
+static void log_pages(struct logged *logged, uint64_t bits)
+{
+	__atomic_fetch_or(&logged->front->log[0], bits, __ATOMIC_SEQ_CST);
+}
+
+static void end_peer(struct logged *logged)
+{
+	assert_int_equal(shutdown(logged->peer.fd, SHUT_RDWR), 0);
+	pthread_join(logged->thread, NULL);
+}
+
+static void close_logged(struct logged *logged)
+{
+	gm_vu_front_free(logged->front);
+	gm_dirty_reader_free(logged->reader);
+	gm_region_unref(logged->ram);
+	gm_space_unref(logged->space);
+}
+
+/* A back-end that has gone has written before: its log counts, whatever becomes of memory. */
+static void log_of_the_dead(void **state)
+{
+	struct gm_region *extra = new_memory("extra", 16 * MIB);
+	struct logged logged;
+
+	(void)state;
+	open_logged(&logged);
+	log_pages(&logged, 2);
+	end_peer(&logged);
+	assert_int_equal(change(logged.space, NULL, extra), -ECONNABORTED);
+	assert_int_equal(change(logged.space, NULL, extra), 0);
+	assert_int_equal(gm_vu_front_log_sync(logged.front), 0);
+	assert_int_equal(dirty_pages(logged.reader), 1);
+	log_pages(&logged, 12);
+	assert_int_equal(change(logged.space, logged.ram, NULL), 0);
+	assert_int_equal(dirty_pages(logged.reader), 2);
+	close_logged(&logged);
+	gm_region_unref(extra);
+}
+
+/* Switched off, and the back-end was gone before it was told; or went on: then what it says later is not lost either. */
+static void log_of_the_dying(void **state)
+{
+	struct logged logged;
+
+	(void)state;
+	open_logged(&logged);
+	log_pages(&logged, 2);
+	end_peer(&logged);
+	assert_int_equal(gm_vu_front_log(logged.front, false, NULL), -ECONNABORTED);
+	assert_int_equal(dirty_pages(logged.reader), 1);
+	log_pages(&logged, 4);
+	assert_int_equal(gm_vu_front_log_sync(logged.front), 0);
+	assert_int_equal(dirty_pages(logged.reader), 1);
+	close_logged(&logged);
+}
+
 static void not_a_socket(void **state)
 {
 	struct gm_vu_front *front;
@@ -349,6 +455,8 @@ int main(void)
 		cmocka_unit_test(misdeeds),
 		cmocka_unit_test(misdeeds_in_tables),
 		cmocka_unit_test(misdeeds_unacknowledged),
+		cmocka_unit_test(log_of_the_dead),
+		cmocka_unit_test(log_of_the_dying),
 		cmocka_unit_test(not_a_socket),
 	};
 

@@ -172,10 +172,13 @@ static int switch_log(struct gm_vu_front *front, bool on)
 	if (r == -EREMOTEIO)
 		r = front_break(front, -ECONNABORTED, "the back-end of '%s' does not let its log be switched %s",
 				front->name, on ? "on" : "off");
-	if (r == 0 && !on) {
-		take_all(front);
+	if (on || front->log == NULL)
+		return r;
+	take_all(front);
+	if (r == 0)
 		front_log_free(front);
-	}
+	/* A back-end that was not told goes on writing, and logging, until it ends. */
+	front->is_logging = r != 0;
 	return r;
 }
 

@@ -306,12 +306,29 @@ static void abort_change(void *opaque, const struct gm_change *change)
 	pthread_mutex_unlock(&front->mutex);
 }
 
-/* Without a prepare before it when the listener goes: all of the table goes then. */
+/* The table without what went, whose log is taken: what the back-end wrote until it gave them up, or as long as it lived. */
+static void drop_removed(struct gm_vu_front *front, const struct gm_change *change)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < front->count; i++) {
+		if (!is_among(change->removed, change->removed_count, front->table[i].region))
+			front->table[kept++] = front->table[i];
+		else if (front->is_logging)
+			front_log_take(front, &front->table[i]);
+	}
+	front->count = kept;
+}
+
+/*
+ * Without a prepare before it when the listener goes: all of the table goes then; and when the connection is over: what comes is not
+ * handed over, but what stays has a log still, which nobody has looked at yet.
+ */
 static void commit(void *opaque, const struct gm_change *change)
 {
 	struct gm_vu_front *front = opaque;
 	bool came, went;
-	size_t i, done;
+	size_t done;
 
 	pthread_mutex_lock(&front->mutex);
 	came = handed_over(change->inserted, change->inserted_count) > 0;
@@ -325,16 +342,14 @@ static void commit(void *opaque, const struct gm_change *change)
 			       : send_table(front, front->after, front->after_count, NULL, 0),
 		       "to give up memory");
 	}
-	/* What it wrote until it gave them up. */
-	for (i = 0; i < front->count && front->is_logging; i++) {
-		if (is_among(change->removed, change->removed_count, front->table[i].region))
-			front_log_take(front, &front->table[i]);
+	drop_removed(front, change);
+	if (front->after != NULL) {
+		free(front->table);
+		front->table = front->after;
+		front->count = front->after_count;
+		front->after = NULL;
+		front->after_count = 0;
 	}
-	free(front->table);
-	front->table = front->after;
-	front->count = front->after_count;
-	front->after = NULL;
-	front->after_count = 0;
 	pthread_mutex_unlock(&front->mutex);
 }
 
