@@ -19,9 +19,12 @@ GUEST ?= qemu-system-x86_64 -m 512M -object memory-backend-memfd,id=mem,size=512
 	-machine q35,memory-backend=mem -chardev socket,id=disk,path=$(SOCKET),reconnect=1 \
 	-device vhost-user-blk-pci,chardev=disk -nographic -net none
 
+# How long each of the fuzzed programs is run.
+FUZZ_SECONDS ?= 60
+
 tool := build/main/tools/guestmem
 
-.PHONY: build run serve guest test test-qemu compare-qemu bench mutants install clean help
+.PHONY: build run serve guest test test-qemu compare-qemu fuzz bench mutants install clean help
 
 build:
 	@scripts/setup.sh run
@@ -59,6 +62,10 @@ compare-qemu: build
 	@scripts/setup.sh qemu
 	@tests/qemu/compare.py $(QEMU)
 
+fuzz:
+	@scripts/setup.sh test
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
+
 bench:
 	@scripts/setup.sh bench
 	@scripts/setup.sh peers || echo 'bench: going on without other libraries that need those' >&2
@@ -91,6 +98,8 @@ help:
 	@echo '                migration, the server killed; the kernel is downloaded from Debian'
 	@echo '                QEMU="NAME... OPTION..."  such as kill, or --full for more of everything'
 	@echo 'make compare-qemu  speed and processor time, side by side with qemu-storage-daemon'
+	@echo 'make fuzz       look for inputs that break something, by libFuzzer'
+	@echo '                FUZZ_SECONDS=60  for each of the programs'
 	@echo 'make bench      measure speed, side by side with other libraries: see docs/speed.md'
 	@echo '                BENCH="NAME... OPTION..."  such as --quick, 11 for row 11, or "find/*"'
 	@echo 'make mutants    take out one guard of the library at a time, and see the tests fail'
