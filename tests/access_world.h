@@ -278,4 +278,12 @@ static inline uint64_t random_next(uint64_t *state)
 	return *state * UINT64_C(2685821657736338717);
 }
 
+/*
+ * All tests of a group, twice: on memory as ever, and on memory that is guarded against faults, which views remember in another way.
+ * None faults here. The guard stays until the program ends: cmocka gives the handlers that it had replaced back without their flags.
+ */
+#define run_unguarded_and_guarded(tests, setup, teardown)                                                              \
+	(cmocka_run_group_tests_name("unguarded", tests, setup, teardown) || gm_fault_guard_install(NULL) != 0 ||      \
+	 cmocka_run_group_tests_name("guarded", tests, setup, teardown))
+
 #endif

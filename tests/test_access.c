@@ -434,5 +434,5 @@ int main(void)
 		cmocka_unit_test(overlapping_copies), cmocka_unit_test(backward_copy_faulted),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return run_unguarded_and_guarded(tests, setup, teardown);
 }

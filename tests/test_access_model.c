@@ -557,5 +557,5 @@ int main(void)
 		cmocka_unit_test(random_maps),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_unguarded_and_guarded(tests, NULL, NULL);
 }

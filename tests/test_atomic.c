@@ -240,5 +240,5 @@ int main(void)
 		cmocka_unit_test(indivisible),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return run_unguarded_and_guarded(tests, setup, teardown);
 }

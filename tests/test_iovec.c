@@ -370,5 +370,5 @@ int main(void)
 		cmocka_unit_test(pinned_and_removed),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return run_unguarded_and_guarded(tests, setup, teardown);
 }

@@ -325,5 +325,5 @@ int main(void)
 		cmocka_unit_test(behind_callbacks), cmocka_unit_test(never_torn),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return run_unguarded_and_guarded(tests, setup, teardown);
 }

@@ -51,15 +51,15 @@ static int64_t transfer(struct stream *stream, const struct iovec *iovecs, size_
 }
 
 /*
- * The kernel raises no signal for memory that is gone, and stops there. So that it is known of, as after any other access, it
- * is touched: by @iovecs' first byte, for the kernel did nothing of what it stopped at.
+ * The kernel raises no signal for memory that is gone, and stops there. So that it is known of, as after any other access: what it
+ * stopped at is the first byte, for it did nothing.
  */
-static void touch(const struct stream *stream, const struct iovec *iovecs)
+static void note(const struct stream *stream, const struct iovec *iovecs)
 {
 	const struct gm_region *region = gmi_map_region(stream->view->slot, stream->at + stream->done);
 
-	if (region != NULL && region->guarded != NULL && (region->prot & GM_READ))
-		(void)*(const volatile unsigned char *)iovecs[0].iov_base;
+	if (region != NULL && region->guarded != NULL)
+		gmi_guard_probe(region->guarded, iovecs[0].iov_base);
 }
 
 /*
@@ -72,18 +72,21 @@ static int collect(const struct stream *stream, struct iovec *iovecs, size_t *re
 	uint64_t at = stream->at + stream->done;
 	struct gmi_piece piece;
 	size_t count = 0;
+	uint64_t good;
 	int r;
 
 	while (left != 0) {
 		r = gmi_walk_piece(stream->view, at, left, stream->access, &piece);
 		if (r)
 			return r;
-		if (piece.hva != NULL && gmi_piece_check(&piece) != 0) {
-			if (count == 0)
-				return -GM_EFAULTED;
+		if (piece.hva == NULL)
 			break;
-		}
-		if (piece.hva == NULL || !gmi_iovec_add(iovecs, BATCH_MAX, &count, piece.hva, piece.bytes))
+		good = piece.bytes;
+		if (gmi_piece_check(&piece) != 0)
+			good = gmi_guarded_good(piece.region->guarded, piece.hva, piece.bytes);
+		if (good == 0 && count == 0)
+			return -GM_EFAULTED;
+		if (good == 0 || !gmi_iovec_add(iovecs, BATCH_MAX, &count, piece.hva, good) || good < piece.bytes)
 			break;
 		at += piece.bytes;
 		left -= piece.bytes;
@@ -170,7 +173,7 @@ static int64_t move_some(struct stream *stream)
 	if (stream->access == GM_WRITE)
 		mark(stream, iovecs, count, r);
 	if (r == -GM_EFAULTED)
-		touch(stream, iovecs);
+		note(stream, iovecs);
 	/* Lost meanwhile, on another thread: the kernel met its zeros. */
 	if (r > 0 && gmi_check_range(stream->view->slot, stream->at + stream->done, (uint64_t)r) != 0)
 		return -GM_EFAULTED;

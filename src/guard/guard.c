@@ -21,6 +21,7 @@
 #include "sys/sigbus.h"
 #include "sys/spin.h"
 #include "sys/thread.h"
+#include "sys/uapi.h"
 
 /* The part of the state that there is while the guard is installed. */
 struct books {
@@ -182,6 +183,19 @@ static bool mend(const unsigned char *address, bool poisoned, uint64_t poisoned_
 		mended = mend_guarded(guarded, (uint64_t)(address - guarded->hva), poisoned, poisoned_bytes);
 	gmi_spin_unlock(&guard.lock);
 	return mended;
+}
+
+void gmi_guard_probe(struct gmi_guarded *guarded, unsigned char *hva)
+{
+	size_t skip = (uintptr_t)hva & (guard.page_bytes - 1);
+	int r = gmi_madvise(hva - skip, guard.page_bytes, MADV_POPULATE_READ);
+	sigset_t before;
+
+	if (r != -EFAULT && r != -EHWPOISON)
+		return;
+	lock(&before);
+	(void)mend_guarded(guarded, (uint64_t)(hva - guarded->hva), r == -EHWPOISON, 0);
+	unlock(&before);
 }
 
 int gmi_guard_add(const struct gmi_guarded_opts *opts, struct gmi_guarded **ret_guarded)

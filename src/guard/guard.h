@@ -70,9 +70,17 @@ int gmi_guard_add(const struct gmi_guarded_opts *opts, struct gmi_guarded **ret_
 void gmi_guard_remove(struct gmi_guarded *guarded);
 
 /*
+ * After the kernel has refused an access of its own at @hva, for which it raises no signal: if the page there is gone, that is known
+ * from here on, as after a signal. Needs no handler; kernels before 5.14 don't say.
+ */
+void gmi_guard_probe(struct gmi_guarded *guarded, unsigned char *hva);
+
+/*
  * Whether any of these bytes were replaced. To be asked after the access. Return: 0; -GM_EFAULTED. @bytes at least 1, all of it inside.
  */
 int gmi_guarded_verdict(const struct gmi_guarded *guarded, const unsigned char *hva, uint64_t bytes);
+/* How many of them there are before the first one that was. */
+uint64_t gmi_guarded_good(const struct gmi_guarded *guarded, const unsigned char *hva, uint64_t bytes);
 
 static inline int gmi_guarded_check(const struct gmi_guarded *guarded, const unsigned char *hva, uint64_t bytes)
 {

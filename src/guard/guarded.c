@@ -37,7 +37,7 @@ bool gmi_guarded_replace_page(struct gmi_guarded *guarded, struct gmi_lost *lost
 	lost->first = first;
 	lost->bytes = bytes;
 	lost->next = guarded->lost;
-	/* Pairs with the load in gmi_guarded_verdict(). */
+	/* Pairs with the load in gmi_guarded_good(). */
 	__atomic_store_n(&guarded->lost, lost, __ATOMIC_RELEASE);
 	guarded->lost_count++;
 	say_hit(guarded);
@@ -67,16 +67,23 @@ const struct gmi_lost *gmi_guarded_lost_at(const struct gmi_guarded *guarded, ui
 	return lost;
 }
 
-int gmi_guarded_verdict(const struct gmi_guarded *guarded, const unsigned char *hva, uint64_t bytes)
+uint64_t gmi_guarded_good(const struct gmi_guarded *guarded, const unsigned char *hva, uint64_t bytes)
 {
 	uint64_t first = (uint64_t)(hva - guarded->hva);
 
 	if (__atomic_load_n(&guarded->whole, __ATOMIC_ACQUIRE))
-		return -GM_EFAULTED;
+		return 0;
 	for (const struct gmi_lost *lost = __atomic_load_n(&guarded->lost, __ATOMIC_ACQUIRE); lost != NULL;
 	     lost = lost->next) {
-		if (first < lost->first ? lost->first - first < bytes : first - lost->first < lost->bytes)
-			return -GM_EFAULTED;
+		if (first >= lost->first && first - lost->first < lost->bytes)
+			return 0;
+		if (first < lost->first && lost->first - first < bytes)
+			bytes = lost->first - first;
 	}
-	return 0;
+	return bytes;
+}
+
+int gmi_guarded_verdict(const struct gmi_guarded *guarded, const unsigned char *hva, uint64_t bytes)
+{
+	return gmi_guarded_good(guarded, hva, bytes) < bytes ? -GM_EFAULTED : 0;
 }
