@@ -386,19 +386,29 @@ static void test_refusals(void **state)
 
 static void test_vcpus(void **state)
 {
+	struct gm_dirty_reader *reader;
 	struct gm_error error;
+	struct gm_region *a;
 
 	(void)state;
 	begin(GM_KVM_LOG_RING);
 	assert_int_equal(gm_kvm_add_vcpu(kvm, ring_fd, &error), -EEXIST);
 	assert_int_equal(gm_kvm_add_vcpu(kvm, -1, &error), -EBADF);
 	assert_int_equal(gm_kvm_remove_vcpu(kvm, -1), -ENOENT);
-	/* Entries that make no sense: no such slot, a page beyond it, another address space. */
+	a = make("a", 0, 0, 4096);
+	reader = reader_of(a);
+	assert_int_equal(change(NULL, a), 0);
+	assert_int_equal(gm_kvm_log_start(kvm, a, &error), 0);
+	/* Entries that make no sense: no such slot, another address space, and a page beyond the slot, whose address would wrap. */
 	fake->ring[0] = (struct kvm_dirty_gfn){ KVM_DIRTY_GFN_F_DIRTY, 17, 0 };
 	fake->ring[1] = (struct kvm_dirty_gfn){ KVM_DIRTY_GFN_F_DIRTY, UINT32_MAX, 0 };
-	fake->ring[2] = (struct kvm_dirty_gfn){ KVM_DIRTY_GFN_F_DIRTY, 0, UINT64_MAX / 4096 };
-	assert_int_equal(gm_kvm_dirty_sync(kvm, &error), 0);
-	assert_int_equal(fake->ring[2].flags, KVM_DIRTY_GFN_F_RESET);
+	fake->ring[2] = (struct kvm_dirty_gfn){ KVM_DIRTY_GFN_F_DIRTY, 1 << 16, 0 };
+	fake->ring[3] = (struct kvm_dirty_gfn){ KVM_DIRTY_GFN_F_DIRTY, 0, UINT64_C(1) << 52 };
+	fake->ring[4] = (struct kvm_dirty_gfn){ KVM_DIRTY_GFN_F_DIRTY, 0, PAGES };
+	assert_int_equal(sync_and_count(reader), 0);
+	assert_int_equal(fake->ring[4].flags, KVM_DIRTY_GFN_F_RESET);
+	gm_dirty_reader_free(reader);
+	gm_region_unref(a);
 	end(NULL);
 }
 
