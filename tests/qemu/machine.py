@@ -157,6 +157,7 @@ class Server:
     def start(self):
         self.process = Process(self.scratch, self.name, self.command)
         wait_until(lambda: is_listening(self.socket) or not self.process.is_running(), 'the server to listen')
+        self.fds = len(os.listdir(self._proc('fd'))) if self.process.is_running() else 0
         if not self.process.is_running():
             raise Failure('the server ended at once: ' + ' '.join(self.process.lines[-2:]))
 
@@ -169,9 +170,24 @@ class Server:
         if not self.process.is_running():
             raise Failure('the server died, status %s: %s' % (self.process.child.poll(), ' '.join(self.process.lines[-2:])))
 
+    def _proc(self, name):
+        return '/proc/%d/%s' % (self.process.child.pid, name)
+
+    def _kept(self):
+        """What is left of a guest that is gone, as text; empty for nothing."""
+        with open(self._proc('maps'), encoding='utf-8') as file:
+            maps = [line.split()[-1] for line in file if '/memfd:' in line]
+        count = len(os.listdir(self._proc('fd')))
+        return ', '.join(maps + (['%d fds, not %d' % (count, self.fds)] if count != self.fds else []))
+
     def finish(self):
-        """Ends it as a user would."""
+        """For when the guest is gone: nothing of it may be left. Then ends the server as a user would."""
         self.check_alive()
+        with contextlib.suppress(Failure):
+            wait_until(lambda: not self._kept(), 'the server to let go of its guest', 5)
+        kept = self._kept()
+        if kept:
+            raise Failure('the server keeps something of a guest that is gone: ' + kept)
         status = self.process.stop()
         if status != 0:
             raise Failure('the server ended with status %d on SIGTERM: %s' % (status, ' '.join(self.process.lines[-2:])))

@@ -12,8 +12,8 @@ import struct
 import threading
 import time
 
-(GET_FEATURES, SET_FEATURES, SET_MEM_TABLE, SET_LOG_BASE, SET_VRING_ADDR, GET_PROTOCOL_FEATURES, ADD_MEM_REG,
- REM_MEM_REG) = 1, 2, 5, 6, 9, 15, 37, 38
+(GET_FEATURES, SET_FEATURES, SET_MEM_TABLE, SET_LOG_BASE, SET_VRING_NUM, SET_VRING_ADDR, GET_PROTOCOL_FEATURES,
+ ADD_MEM_REG, REM_MEM_REG) = 1, 2, 5, 6, 8, 9, 15, 37, 38
 LOG_ALL = 1 << 26
 LOG_OF_RING = 1
 # Protocol features.
@@ -67,13 +67,14 @@ def close_all(fds):
 class Proxy:
     """
     Accepts QEMU as often as it comes; each time it connects to the server anew, and a connection that ends on one side is ended on
-    the other. What is written down: (request, size of the payload, number of fds), of QEMU's messages.
+    the other. What is written down of QEMU's messages: (request, size of the payload, number of fds); the features that it acked;
+    (guest physical address, bytes) of each used ring that is to be logged.
     """
 
     def __init__(self, scratch, server_socket, name='proxy', hidden_protocol=0, drops_log=False):
         self.socket, self.server_socket = scratch.path(name + '.sock'), server_socket
         self.hidden_protocol, self.drops_log = hidden_protocol, drops_log
-        self.messages, self.acked, self.ends, self.is_closed = [], [], [], False
+        self.messages, self.acked, self.ends, self.is_closed, self.used_rings, self.sizes = [], [], [], False, {}, {}
         self.lock = threading.Lock()
         self.log = open(scratch.log_path(name), 'a', encoding='ascii', buffering=1)
         self.listener = socket.socket(socket.AF_UNIX)
@@ -159,6 +160,14 @@ class Proxy:
         self.messages.append((request, len(payload), len(fds)))
         if request == SET_FEATURES:
             self.acked += struct.unpack('<Q', payload)
+        elif request == SET_VRING_NUM:
+            index, count = struct.unpack('<II', payload)
+            self.sizes[index] = count
+        elif request == SET_VRING_ADDR:
+            index, ring_flags, _, _, _, used = struct.unpack('<IIQQQQ', payload)
+            if ring_flags & LOG_OF_RING:
+                # Its flags, index, entries, and the event.
+                self.used_rings[index] = (used, 6 + 8 * self.sizes[index])
         if not self.drops_log:
             return payload
         # QEMU believes that writes are logged, and the server knows of no log.
