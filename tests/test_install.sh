@@ -120,6 +120,25 @@ check_static() {
 	compile "README.md's program, with the archive" $cc -std=c11 -pthread static.c
 }
 
+# Adapters: each by its own .pc alone, linked with the library that it names, as a shared library and as an archive.
+check_adapter() {
+	PKG_CONFIG_PATH=$(dirname "$pc") PKG_CONFIG_SYSROOT_DIR=$work/dest
+	export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
+	cflags=$(pkg-config --cflags "$1")
+	libs=$(pkg-config --libs "$1")
+	case "$cflags $libs" in *"$source"* | *"$build"*) fail "$1.pc names the tree: $cflags $libs" ;; esac
+	! readelf -d "$lib/lib$1.so" | grep -E 'RPATH|RUNPATH' || fail "$1 looks for libraries in a place of its own"
+	readelf -d "$lib/lib$1.so" | grep -q 'NEEDED.*libguestmem\.so\.0\]' || fail "$1 does not need the library"
+	printf '#include <guestmem/%s>\nint main(void)\n{\n\t%s(0);\n\treturn 0;\n}\n' "$2" "$3" >"$work/adapter.c"
+	: >"$work/want"
+	# shellcheck disable=SC2086
+	compile "$1" $cc -std=c11 $warnings -Wpedantic adapter.c
+	libs="$lib/lib$1.a $lib/libguestmem.a $(pkg-config --static --libs-only-l "$1" | sed "s/-l$1//; s/-lguestmem//")"
+	# shellcheck disable=SC2086
+	compile "$1, the archive" $cc -std=c11 -pthread adapter.c
+	unset PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
+}
+
 # The README stands in the tree only, and so does what it points to.
 check_links() {
 	grep -o ']([^)#]*' "$source/README.md" | cut -c3- | sort -u >"$work/links"
@@ -149,5 +168,7 @@ check_pkg_config
 check_symbols
 check_programs
 check_static
+check_adapter guestmem-vhost-user vhost_user.h gm_vu_free
+check_adapter guestmem-kvm kvm.h gm_kvm_free
 check_tool
 [ -n "$cxx" ] || skip "all is well as far as C goes, but there is no g++ or clang++"
