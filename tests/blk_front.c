@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -324,16 +325,81 @@ void front_drop(struct front *front)
 	front->socket = -1;
 }
 
+uint16_t front_stop(struct front *front, unsigned queue)
+{
+	struct message message = { .state = { queue, 0 } };
+
+	if (!ask(front, &message, GET_VRING_BASE, sizeof(message.state), NULL))
+		front_die("the server has gone");
+	return (uint16_t)message.state.value;
+}
+
+uint16_t front_start_and_stop(struct front *front, unsigned queue)
+{
+	struct message message = { .state = { queue, 0 } };
+	struct ucred server;
+	socklen_t bytes = sizeof(server);
+
+	if (getsockopt(front->socket, SOL_SOCKET, SO_PEERCRED, &server, &bytes) < 0 || kill(server.pid, SIGSTOP) < 0)
+		front_die("the server can't be halted");
+	start_queue(front, queue);
+	send_message(front, &message, GET_VRING_BASE, sizeof(message.state), NULL, 0);
+	(void)kill(server.pid, SIGCONT);
+	if (!receive(front, &message, GET_VRING_BASE, NULL))
+		front_die("the server has gone");
+	return (uint16_t)message.state.value;
+}
+
+void front_flood(struct front *front, unsigned queue, unsigned seconds)
+{
+	/* No descriptor: the server polls. */
+	const struct message start = { .request = SET_VRING_KICK, .flags = 1, .bytes = 8, .number = queue | 0x100 };
+	const struct message stop = { .request = GET_VRING_BASE, .flags = 1, .bytes = 8, .state = { queue, 0 } };
+	enum { ONE = HEADER_BYTES + 8, PAIRS = 1000 };
+	static unsigned char pairs[PAIRS * 2 * ONE], answers[65536];
+	const time_t end = time(NULL) + seconds;
+	size_t sent = 0, i;
+
+	for (i = 0; i < PAIRS; i++) {
+		memcpy(pairs + 2 * i * ONE, &start, ONE);
+		memcpy(pairs + (2 * i + 1) * ONE, &stop, ONE);
+	}
+	while (time(NULL) < end) {
+		struct pollfd both = { .fd = front->socket, .events = POLLIN | POLLOUT };
+		ssize_t r;
+
+		if (poll(&both, 1, 1000) < 0 || (both.revents & (POLLHUP | POLLERR)))
+			return;
+		if ((both.revents & POLLIN) && recv(front->socket, answers, sizeof(answers), MSG_DONTWAIT) == 0)
+			return;
+		r = send(front->socket, pairs + sent, sizeof(pairs) - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent = r > 0 ? (sent + (size_t)r) % sizeof(pairs) : sent;
+	}
+}
+
+void front_record_last(struct front *front, unsigned queue)
+{
+	const struct virtq_ring ring = gblk_ring(front->queues[queue].gblk);
+	const uint64_t part = (VIRTQ_RECORD_BYTES((uint64_t)ring.size) + 63) / 64 * 64, counter = 1;
+	const uint8_t in_flight = 1;
+	uint16_t index, head;
+	off_t at;
+
+	front_get(front, ring.avail.value + VIRTQ_INDEX, &index, sizeof(index));
+	index = (uint16_t)(index - 1) & (uint16_t)(ring.size - 1);
+	front_get(front, ring.avail.value + VIRTQ_AVAIL_ENTRY(index), &head, sizeof(head));
+	at = (off_t)(front->record_offset + part * queue + 16 + 16 * (uint64_t)head);
+	if (pwrite(front->record, &counter, sizeof(counter), at + 8) != sizeof(counter) ||
+	    pwrite(front->record, &in_flight, sizeof(in_flight), at) != sizeof(in_flight))
+		front_die("record");
+}
+
 void front_disconnect(struct front *front)
 {
 	unsigned i;
 
-	for (i = 0; i < front->queues_count; i++) {
-		struct message message = { .state = { i, 0 } };
-
-		if (!ask(front, &message, GET_VRING_BASE, sizeof(message.state), NULL))
-			front_die("the server has gone");
-	}
+	for (i = 0; i < front->queues_count; i++)
+		(void)front_stop(front, i);
 	front_drop(front);
 }
 

@@ -56,6 +56,14 @@ void front_disconnect(struct front *front);
 void front_drop(struct front *front);
 void front_fini(struct front *front);
 
+/* Stop one queue: where it would go on. */
+uint16_t front_stop(struct front *front, unsigned queue);
+/* Start it and stop it before the server, which is halted meanwhile, could take anything from it. */
+uint16_t front_start_and_stop(struct front *front, unsigned queue);
+/* Start it and stop it, for some seconds, without waiting for answers. */
+void front_flood(struct front *front, unsigned queue, unsigned seconds);
+/* As if the last request that was added had been taken by a server that was killed then. */
+void front_record_last(struct front *front, unsigned queue);
 /* Show the device what was added. */
 void front_kick(struct front *front, unsigned queue);
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Workloads against a server of vhost-user-blk:	blk_load SOCKET check|survive|truncate|vanish|load [name=value]...
+ * Workloads against a server of vhost-user-blk:	blk_load SOCKET check|survive|truncate|vanish|stop|flood|load [name=value]...
  *
  *	check		each kind of request once or more, and what comes back; plain=1: as old front-ends speak; readonly=1
  *	survive		writes and reads that verify each other, for seconds=N; the server may be killed and started again meanwhile
@@ -391,6 +391,37 @@ static void vanish(void)
 	front_disconnect(&front);
 }
 
+/* A server that comes after one that was killed is asked to stop before it ran: what was in flight is done nevertheless. */
+static void stop_early(void)
+{
+	const struct gblk_segment segment = { gm_gpa(FRONT_DATA), 4096 };
+	const struct gblk_request request = { .type = VBLK_T_OUT, .segments = &segment, .segments_count = 1 };
+	struct gblk_result result = { 0 };
+	struct gblk *gblk;
+	uint16_t next;
+
+	front_connect(&front);
+	gblk = front.queues[0].gblk;
+	expect("request", front_do(&front, 0, &request), VBLK_S_OK);
+	next = front_stop(&front, 0);
+	if (gblk_add(gblk, &request) < 0 || gblk_kick(gblk) < 0)
+		front_die("request");
+	front_record_last(&front, 0);
+	expect("next", front_start_and_stop(&front, 0), next + 1);
+	expect("requests given back", (uint64_t)gblk_reap(gblk, &result), 1);
+	expect("request", result.status, VBLK_S_OK);
+	front_drop(&front);
+}
+
+/* For the server to be asked to end meanwhile. */
+static void flood(void)
+{
+	front_connect(&front);
+	(void)front_stop(&front, 0);
+	front_flood(&front, 0, options.seconds);
+	front_drop(&front);
+}
+
 /*
  * load
  */
@@ -470,15 +501,13 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = { { "check", check },
-		      { "survive", survive },
-		      { "truncate", truncate_often },
-		      { "vanish", vanish },
+	} modes[] = { { "check", check },   { "survive", survive }, { "truncate", truncate_often },
+		      { "vanish", vanish }, { "stop", stop_early }, { "flood", flood },
 		      { "load", load } };
 	int i;
 
 	if (argc < 3)
-		front_die("usage: blk_load SOCKET check|survive|truncate|vanish|load [name=value]...");
+		front_die("usage: blk_load SOCKET check|survive|truncate|vanish|stop|flood|load [name=value]...");
 	for (i = 3; i < argc; i++)
 		set(argv[i]);
 	if (options.queues > FRONT_QUEUES_MAX || options.depth > DEPTH_MAX)
@@ -486,7 +515,7 @@ int main(int argc, char **argv)
 	front_init(&front, argv[1], options.queues, options.size);
 	front.is_plain = options.plain;
 	front.refuse = options.refuse;
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < 7; i++) {
 		if (strcmp(argv[2], modes[i].name) == 0) {
 			modes[i].run();
 			front_fini(&front);

@@ -171,6 +171,23 @@ class Connections(Base):
             self.assertEqual(server.end()[0], 0)
             self.assertEqual(server.said(), "")
 
+    def test_stopped_before_it_ran(self):
+        """What a killed server left in flight is done before the queue is given back, however early it is asked for."""
+        server = self.serve(image=self.image(4 * MIB))
+        self.load("stop", "queues=1")
+        self.assertEqual(server.end()[0], 0)
+        self.assertEqual(server.said(), "")
+
+    def test_flooded(self):
+        """A front-end that sends messages without end does not keep the server from hearing that it is to end."""
+        server = self.serve(image=self.image(4 * MIB))
+        load = self.start_load("flood", "queues=1", "seconds=15")
+        time.sleep(1)
+        begin = time.monotonic()
+        self.assertEqual(server.end()[0], 0)
+        self.assertLess(time.monotonic() - begin, 9)
+        self.finish_load(load)
+
     def test_ended_and_started_again(self):
         """As above, but asked to: what is in flight is finished first."""
         image = self.image(64 * MIB)

@@ -15,6 +15,9 @@
 #include "blk.h"
 #include "blk_picture.h"
 
+/* Messages that wait for queues to stop, one after the other, of one turn: whoever sends them without end is not to be all that is served. */
+#define ROUNDS_MAX 16
+
 struct blk_queue {
 	struct blk_connection *connection;
 	struct uring_watch *watch; /* of its kick descriptor; NULL while it is stopped, or its driver does not kick */
@@ -22,6 +25,7 @@ struct blk_queue {
 	uint32_t size;
 	bool is_set;
 	bool is_kicked;
+	bool has_past; /* has a record and did not run yet: in it may be what another server took and did not give back */
 	bool is_stopping;
 	bool is_polled;
 	bool is_interrupt; /* its driver is to be notified */
@@ -137,6 +141,7 @@ static int queue_start(void *opaque, unsigned index, const struct gm_vu_ring *ri
 	queue->is_polled = ring->kick_fd < 0;
 	/* Its driver may have kicked whoever served it before. */
 	queue->is_kicked = true;
+	queue->has_past = ring->inflight != NULL;
 	return 0;
 }
 
@@ -150,6 +155,10 @@ static void queue_stop(void *opaque, unsigned index)
 	queue->is_stopping = true;
 	queue->is_polled = false;
 	queue->is_kicked = false;
+	/* A front-end that gets the queue back takes it that nothing is in flight: so what was before us is done first. */
+	if (queue->has_past && !connection->is_closing)
+		(void)!vblk_queue_run(connection->vblk, index);
+	queue->has_past = false;
 }
 
 /*
@@ -194,6 +203,7 @@ static void run_queues(struct blk_connection *connection)
 		if (!queue->is_set || queue->is_stopping || !(queue->is_kicked || queue->is_polled))
 			continue;
 		r = vblk_queue_run(connection->vblk, i);
+		queue->has_past = false;
 		/* As many as it took: there may be more, after the others had their turn. */
 		queue->is_kicked = r > 0 && (uint32_t)r >= queue->size;
 	}
@@ -228,6 +238,7 @@ static void run_messages(struct blk_connection *connection)
 
 void blk_connection_work(struct blk_connection *connection)
 {
+	unsigned rounds = 0;
 	bool again;
 
 	do {
@@ -235,7 +246,9 @@ void blk_connection_work(struct blk_connection *connection)
 		again = finish_stops(connection);
 		if (!connection->is_closing && (connection->has_message || again || gm_vu_is_waiting(connection->vu)))
 			run_messages(connection);
-	} while (again);
+	} while (again && ++rounds < ROUNDS_MAX);
+	/* The rest in the next turn, which does not wait then. */
+	connection->has_message |= again && !connection->is_closing;
 	/* Who is told that a request is done finds what it wrote in the log. */
 	if (gm_vu_log_sync(connection->vu) < 0)
 		blk_say("the front-end's log of written pages has gone");
