@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import xml.dom.minidom
@@ -158,7 +159,7 @@ class Connections(Base):
         image = self.image(64 * MIB)
         for options in [], ["--direct"]:
             server = self.serve(*options, image=image)
-            load = self.start_load("survive", "seconds=4", "queues=2", "depth=16")
+            load = self.start_load("survive", "seconds=7", "queues=2", "depth=16")
             kills = 0
             while load.poll() is None and kills < 20:
                 time.sleep(0.03 + 0.009 * kills)
@@ -170,6 +171,29 @@ class Connections(Base):
             self.assertGreater(found["lost"], 10)
             self.assertEqual(server.end()[0], 0)
             self.assertEqual(server.said(), "")
+
+    def test_waits_for_the_dead(self):
+        """The socket of a process that was killed stays for as long as its ring, with what is in flight: another server waits."""
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(self.socket)
+                listener.listen(1)
+                socket.send_fds(theirs, [b"."], [listener.fileno()])
+            os._exit(0)
+        _, fds, _, _ = socket.recv_fds(ours, 1, 1)
+        os.waitpid(pid, 0)
+        timer = threading.Timer(1, os.close, fds)
+        begin = time.monotonic()
+        timer.start()
+        server = self.serve(image=self.image(4 * MIB))
+        self.assertGreater(time.monotonic() - begin, 0.9)
+        timer.join()
+        self.load("check")
+        self.assertEqual(server.end()[0], 0)
+        for end in ours, theirs:
+            end.close()
 
     def test_stopped_before_it_ran(self):
         """What a killed server left in flight is done before the queue is given back, however early it is asked for."""

@@ -296,7 +296,13 @@ static int open_socket(struct blk_server *server, struct failure *failure)
 	server->listener = -1;
 	if (options->socket != NULL) {
 		server->listener = blk_listen(options->socket, failure);
-		return server->listener < 0 ? -1 : 0;
+		if (server->listener < 0)
+			return -1;
+		/* As long as the ring is there, so is the socket: see bind_to() of who comes after us. */
+		if (uring_add_file(&server->uring, server->listener) >= 0)
+			return 0;
+		blk_unlisten(options->socket, server->listener);
+		return fail(failure, STATUS_MISSING, "io_uring does not take the socket");
 	}
 	if (getsockopt(options->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) < 0)
 		return fail(failure, STATUS_INPUT, "--fd %d: %s", options->fd, strerror(errno));

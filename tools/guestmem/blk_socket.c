@@ -4,14 +4,19 @@
  * somebody serves, or that is something else, is not touched.
  */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "blk.h"
 
+/* How long to wait for a server that was killed, and how often to look. */
+#define DYING_MS  10000
+#define MOMENT_MS 10
 /* Front-ends that wait for their turn. */
 #define BACKLOG 16
 
@@ -24,36 +29,73 @@ static int new_socket(void)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-/* Whether nobody accepts there any more. */
-static bool is_stale(const struct sockaddr_un *address)
-{
-	struct stat status;
-	bool refused;
-	int fd;
+enum presence {
+	NOT_OURS, /* somebody serves it, or it is no socket */
+	DYING,
+	GONE,
+};
 
-	if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-		return false;
-	fd = new_socket();
-	if (fd < 0)
-		return false;
-	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
-	close(fd);
-	return refused;
+/* Whether whoever made the socket that @fd is connected to has ended. */
+static bool is_orphan(int fd)
+{
+	struct ucred maker = { 0 };
+	socklen_t bytes = sizeof(maker);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &maker, &bytes) == 0 && maker.pid > 0 &&
+	       kill(maker.pid, 0) < 0 && errno == ESRCH;
 }
 
+static enum presence look(const struct sockaddr_un *address, enum presence before)
+{
+	enum presence presence = NOT_OURS;
+	struct stat status;
+	int fd, r;
+
+	if (lstat(address->sun_path, &status) < 0)
+		return errno == ENOENT ? GONE : NOT_OURS;
+	if (!S_ISSOCK(status.st_mode))
+		return NOT_OURS;
+	fd = new_socket();
+	if (fd < 0)
+		return NOT_OURS;
+	r = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+	if (r < 0 && errno == ECONNREFUSED)
+		presence = GONE;
+	else if (r < 0 && errno == EAGAIN)
+		/* Nobody accepts, and what we asked before is in the way. */
+		presence = before;
+	else if (r == 0 && is_orphan(fd))
+		presence = DYING;
+	close(fd);
+	return presence;
+}
+
+/*
+ * A server that was killed leaves its name, and a socket that seems to be served until the kernel has taken its ring down, which waits for
+ * transfers in flight. They would reach the image behind our back, when their requests have been done again and others followed: so
+ * wait for their end. One that nobody made who lives, but that does not end, is somebody else's who was handed it.
+ */
 static int bind_to(int fd, const struct sockaddr_un *address)
 {
-	int r = bind(fd, (const struct sockaddr *)address, sizeof(*address));
+	static const struct timespec moment = { .tv_nsec = MOMENT_MS * 1000000L };
+	enum presence presence = NOT_OURS;
+	unsigned waited;
 
-	if (r == 0 || errno != EADDRINUSE)
-		return r;
-	if (!is_stale(address)) {
-		errno = EADDRINUSE;
-		return -1;
+	for (waited = 0; waited < DYING_MS; waited += MOMENT_MS) {
+		if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+			return 0;
+		if (errno != EADDRINUSE)
+			return -1;
+		presence = look(address, presence);
+		if (presence == NOT_OURS)
+			break;
+		if (presence == DYING)
+			(void)nanosleep(&moment, NULL);
+		else if (unlink(address->sun_path) < 0 && errno != ENOENT)
+			return -1;
 	}
-	if (unlink(address->sun_path) < 0 && errno != ENOENT)
-		return -1;
-	return bind(fd, (const struct sockaddr *)address, sizeof(*address));
+	errno = EADDRINUSE;
+	return -1;
 }
 
 int blk_listen(const char *path, struct failure *failure)
