@@ -6,8 +6,8 @@ has to be in the log, or the copy is old. Source and destination have a server e
 the memory of both can be compared, page by page. With --without-log, a proxy lets QEMU believe that there is a log: then
 pages have to differ, or this test would prove nothing.
 
-QEMU before 9.0 loses writes of an emulated processor where it looks at its log of them and the processor has the page's address
-translated already ("Fix migration dirty bitmap coherency with TCG memory access" mended that). So the guest changes page tables with
+QEMU 7.2 loses writes of an emulated processor: where it takes a page off its log of them, the processor may have the address
+translated already, and goes on without telling (newer ones forget the translation then). So the guest changes page tables with
 each entry to its kernel (pti=on), which makes QEMU forget its translations, and rests between reads; and a run where only pages
 differ that the device did not write is repeated, and counted.
 
