@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+import kernel
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SKIPPED = 77
 
@@ -58,6 +60,15 @@ def run_one(name, options):
     return status, lines[-1].strip() if lines else 'said nothing', time.monotonic() - begun
 
 
+def prepare():
+    """Downloads and builds what all tests need, which has no place in the time that one may take. Returns why it can't be had."""
+    try:
+        kernel.prepare()
+    except kernel.Skip as reason:
+        return str(reason)
+    return None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--server', help='our tool, or "qsd"')
@@ -69,8 +80,9 @@ def main():
             parser.error('there is no test ' + name)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     counts = {'passed': 0, 'failed': 0, 'skipped': 0}
+    missing = prepare()
     for name in options.names or TESTS:
-        status, said, seconds = run_one(name, options)
+        status, said, seconds = (SKIPPED, missing, 0) if missing else run_one(name, options)
         result = {0: 'passed', SKIPPED: 'skipped'}.get(status, 'failed')
         counts[result] += 1
         print('%-7s %s (%d s): %s' % (result if result != 'failed' else 'FAILED', name, round(seconds), said), flush=True)
