@@ -245,6 +245,8 @@ int front_tell(struct gm_vu_front *front, enum vu_request request, const void *p
 		r = receive(front, request, &answer, sizeof(answer), until);
 		return r ? r : answer == 0 ? 0 : -EREMOTEIO;
 	}
-	/* Messages are worked on in order: once this one is answered, that one is done. */
-	return front_ask(front, VU_GET_FEATURES, NULL, 0, &answer, sizeof(answer));
+	/* Messages are worked on in order: once this one is answered, that one is done. To refuse this one does not mean that one. */
+	r = front_ask(front, VU_GET_FEATURES, NULL, 0, &answer, sizeof(answer));
+	return r == -EREMOTEIO ? front_break(front, -ECONNABORTED, "the back-end refused to say what features it has")
+			       : r;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 #include "backend_world.h"
+#include "left.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,15 +13,9 @@
 /* Turns after which everything has stopped that was asked to. */
 #define TURNS_MAX 4
 
-/* Before the input: libFuzzer has descriptors too, which come and go. */
-static bool fds_before[FDS_WATCHED];
+/* Before the input. */
+static struct left before;
 static int disk = -1;
-
-static void look_at_fds(bool *fds)
-{
-	for (int fd = 0; fd < FDS_WATCHED; fd++)
-		fds[fd] = fcntl(fd, F_GETFD) >= 0;
-}
 
 /* Once per process: what stays. */
 static bool prepare(void)
@@ -34,31 +29,6 @@ static bool prepare(void)
 		return false;
 	is_prepared = true;
 	return true;
-}
-
-static bool is_memory_mapped(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	bool found = false;
-	char line[1024];
-
-	fuzz_check(maps != NULL);
-	while (!found && fgets(line, sizeof(line), maps) != NULL)
-		found = strstr(line, "/memfd:") != NULL;
-	fclose(maps);
-	return found;
-}
-
-void world_check_nothing_left(void)
-{
-	static unsigned calls;
-	bool fds[FDS_WATCHED];
-
-	look_at_fds(fds);
-	fuzz_check(memcmp(fds, fds_before, sizeof(fds)) == 0);
-	/* Takes as long as some inputs; what was left once is left until then. */
-	if (calls++ % 16 == 0)
-		fuzz_check(!is_memory_mapped());
 }
 
 static int new_file(const char *name, off_t bytes)
@@ -318,7 +288,7 @@ bool world_open(struct world *world)
 		world->files[i] = -1;
 	if (!prepare())
 		return false;
-	look_at_fds(fds_before);
+	left_look(&before);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) != 0)
 		return false;
 	world->socket = sockets[0];
@@ -345,5 +315,5 @@ void world_close(struct world *world)
 		if (world->files[i] >= 0)
 			close(world->files[i]);
 	}
-	world_check_nothing_left();
+	left_check(&before);
 }

@@ -17,8 +17,6 @@
 #define WORLD_QUEUES  2
 #define WORLD_PENDING 64
 #define DISK_BYTES    (8 * 512 + 77)
-/* Descriptors of an input are below it. */
-#define FDS_WATCHED 192
 
 /* Descriptors to send. Made when first used; most inputs need few. */
 enum world_file {
@@ -70,7 +68,5 @@ void world_turn(struct world *world);
 /* Transfers that wait are done, nobody is in the memory any more: whatever waits can go on. */
 void world_let_go(struct world *world);
 void world_hold(struct world *world);
-/* Nothing is mapped or open that was not before. */
-void world_check_nothing_left(void);
 
 #endif

@@ -15,7 +15,7 @@ if [ "${1-}" = --merge ]; then
 	merge=yes
 	shift
 fi
-[ $# -gt 0 ] || set -- message table backend
+[ $# -gt 0 ] || set -- message table backend front
 seconds=${FUZZ_SECONDS:-60}
 build=build/fuzz
 
@@ -43,8 +43,9 @@ for name in "$@"; do
 		rm -rf $build/merged
 		mkdir $build/merged
 		# Lines that are reached count, not how often: that makes ten times as many inputs.
-		$program -merge=1 -use_counters=0 -max_len=$bytes_max $build/merged "$given" "$kept" >"$build/$name.log" 2>&1
-		rm -f "$given"/*
+		$program -set_cover_merge=1 -use_counters=0 -max_len=$bytes_max $build/merged "$given" "$kept" >"$build/$name.log" 2>&1
+		# What was found once stays, by name.
+		find "$given" -type f ! -name "found-*" -delete
 		# Named by what is in them.
 		for input in $build/merged/*; do
 			mv "$input" "$given/$(sha1sum <"$input" | cut -c1-16)"
