@@ -430,6 +430,64 @@ static void log_of_the_dying(void **state)
 	close_logged(&logged);
 }
 
+/* What a listener after the front-end's does between its prepare and its commit. */
+struct meddler {
+	struct gm_vu_front *front;
+	bool starts, logs, frees;
+	int result;
+};
+
+static int meddle(void *opaque, const struct gm_change *change, struct gm_error *error)
+{
+	const struct gm_vu_front_ring ring = { gm_gpa(0), gm_gpa(4096), gm_gpa(8192), 64, 0, -1, -1, -1 };
+	struct meddler *meddler = opaque;
+
+	(void)change;
+	(void)error;
+	if (meddler->starts)
+		meddler->result = gm_vu_front_ring_start(meddler->front, 0, &ring, NULL);
+	if (meddler->logs)
+		meddler->result = gm_vu_front_log(meddler->front, true, NULL);
+	if (meddler->frees)
+		gm_vu_front_free(meddler->front);
+	return 0;
+}
+
+static void in_the_middle(void **state)
+{
+	struct meddler meddler = { 0 };
+	const struct gm_listener listener = {
+		.size = sizeof(listener), .name = "meddler", .opaque = &meddler, .prepare = meddle
+	};
+	struct gm_region *high = new_memory("high", UINT64_C(1) << 30);
+	struct logged logged;
+
+	(void)state;
+	open_logged(&logged);
+	assert_int_equal(gm_vu_front_log(logged.front, false, NULL), 0);
+	meddler.front = logged.front;
+	assert_int_equal(gm_space_add_listener(logged.space, &listener, NULL), 0);
+	/* Switched on while memory comes: the log has room for it. */
+	meddler.logs = true;
+	assert_int_equal(change(logged.space, NULL, high), 0);
+	assert_int_equal(meddler.result, 0);
+	assert_true(logged.front->log_bytes > (UINT64_C(1) << 30) / 4096 / 8);
+	/* A ring in memory that goes. */
+	meddler = (struct meddler){ .front = logged.front, .starts = true };
+	assert_int_equal(change(logged.space, logged.ram, NULL), 0);
+	assert_int_equal(meddler.result, -GM_EHOLE);
+	assert_int_equal(gm_vu_front_failure(logged.front, NULL), 0);
+	/* The worst place to free it: it stays, and all else goes on. */
+	meddler = (struct meddler){ .front = logged.front, .frees = true };
+	assert_int_equal(change(logged.space, NULL, logged.ram), 0);
+	meddler.frees = false;
+	assert_int_equal(gm_space_remove_listener(logged.space, "meddler"), 0);
+	assert_int_equal(change(logged.space, high, NULL), 0);
+	gm_region_unref(high);
+	close_logged(&logged);
+	pthread_join(logged.thread, NULL);
+}
+
 static void not_a_socket(void **state)
 {
 	struct gm_vu_front *front;
@@ -457,6 +515,7 @@ int main(void)
 		cmocka_unit_test(misdeeds_unacknowledged),
 		cmocka_unit_test(log_of_the_dead),
 		cmocka_unit_test(log_of_the_dying),
+		cmocka_unit_test(in_the_middle),
 		cmocka_unit_test(not_a_socket),
 	};
 

@@ -126,6 +126,9 @@ FRONT_PUBLIC void gm_vu_front_free(struct gm_vu_front *front)
 	/* Without memory for it, the back-end learns from the end of the connection; the listener has to go in any case. */
 	while (front->space != NULL && gm_vu_front_detach(front) == -ENOMEM)
 		;
+	/* Called from a listener: ours stays, and would be called. Rather lose memory than that. */
+	if (front->space != NULL)
+		return;
 	front_log_free(front);
 	if (front->fd >= 0)
 		close(front->fd);

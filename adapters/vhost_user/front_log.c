@@ -140,6 +140,15 @@ static size_t size_for(const struct front_entry *table, size_t count)
 	return (bytes + page - 1) / page * page;
 }
 
+/* With what an update is about to bring: the back-end has it already. */
+static size_t size_for_all(const struct gm_vu_front *front)
+{
+	size_t now = size_for(front->table, front->count);
+	size_t then = front->after != NULL ? size_for(front->after, front->after_count) : 0;
+
+	return now > then ? now : then;
+}
+
 int front_log_fit(struct gm_vu_front *front, const struct front_entry *table, size_t count, struct gm_error *error)
 {
 	size_t bytes = size_for(table, count);
@@ -160,7 +169,7 @@ static int switch_log(struct gm_vu_front *front, bool on)
 	int r = 0;
 
 	if (on)
-		r = replace(front, size_for(front->table, front->count));
+		r = replace(front, size_for_all(front));
 	if (r)
 		return r;
 	front->is_logging = on;

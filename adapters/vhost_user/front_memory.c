@@ -52,6 +52,17 @@ static bool is_among(struct gm_region *const *regions, size_t count, const struc
 	return false;
 }
 
+static bool is_in(const struct front_entry *table, size_t count, const struct gm_region *region)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (table[i].region == region)
+			return true;
+	}
+	return false;
+}
+
 int front_translate(const struct gm_vu_front *front, struct gm_gpa at, uint64_t bytes, uint64_t *ret_hva)
 {
 	size_t i;
@@ -61,6 +72,9 @@ int front_translate(const struct gm_vu_front *front, struct gm_gpa at, uint64_t 
 		uint64_t offset = at.value - wire->gpa;
 
 		if (at.value >= wire->gpa && offset < wire->bytes && bytes <= wire->bytes - offset) {
+			/* It was looked at already whether a ring stands in what goes. */
+			if (front->after != NULL && !is_in(front->after, front->after_count, front->table[i].region))
+				break;
 			*ret_hva = wire->uva + offset;
 			return 0;
 		}

@@ -74,7 +74,10 @@ struct gm_vu_front_opts {
  */
 GM_CHECKED int gm_vu_front_new(int fd, const struct gm_vu_front_opts *opts, struct gm_vu_front **ret_front,
 			       struct gm_error *error);
-/* Rings are stopped and memory is taken away, as far as the back-end still answers; closes @fd. Accepts NULL. */
+/*
+ * Rings are stopped and memory is taken away, as far as the back-end still answers; closes @fd. Accepts NULL. From a listener of the space it
+ * does no more than to stop the rings: nothing is freed.
+ */
 void gm_vu_front_free(struct gm_vu_front *front);
 
 /* What the back-end offers; queues that it has; regions that it takes. */
