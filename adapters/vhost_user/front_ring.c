@@ -68,7 +68,8 @@ static int place(struct gm_vu_front *front, unsigned queue, struct gm_error *err
 	return r ? front_say(error, r, "ring %u does not stand in memory that the back-end was given", queue) : 0;
 }
 
-static int start(struct gm_vu_front *front, unsigned queue)
+/* *@ret_may_run: the back-end has all that it needs. */
+static int start(struct gm_vu_front *front, unsigned queue, bool *ret_may_run)
 {
 	const struct gm_vu_front_ring *ring = &front->queue[queue].ring;
 	struct state size = { queue, ring->size }, base = { queue, ring->next }, enable = { queue, 1 };
@@ -80,6 +81,7 @@ static int start(struct gm_vu_front *front, unsigned queue)
 		r = send_fd(front, VU_SET_VRING_ERR, queue, ring->err_fd);
 	r = r ? r : send_fd(front, VU_SET_VRING_CALL, queue, ring->call_fd);
 	r = r ? r : send_fd(front, VU_SET_VRING_KICK, queue, ring->kick_fd);
+	*ret_may_run = r == 0;
 	if (r == 0 && (front->offered & F_PROTOCOL_FEATURES))
 		r = front_tell(front, VU_SET_VRING_ENABLE, &enable, sizeof(enable), NULL, 0);
 	return r;
@@ -102,10 +104,21 @@ static int stop(struct gm_vu_front *front, unsigned queue, uint16_t *ret_next)
 	return r;
 }
 
+/* Whatever part of a ring was taken, when another was refused with @code. Memory is not taken from under one that may run. */
+static int take_back(struct gm_vu_front *front, unsigned queue, int code, bool may_run, struct gm_error *error)
+{
+	uint16_t next;
+
+	if (stop(front, queue, &next) == -EREMOTEIO && may_run)
+		code = front_break(front, -ECONNABORTED, "the back-end neither starts ring %u nor stops it", queue);
+	return front_failed(front, error) ? front->failure.code
+					  : front_say(error, code, "the back-end refused ring %u", queue);
+}
+
 FRONT_PUBLIC int gm_vu_front_ring_start(struct gm_vu_front *front, unsigned queue, const struct gm_vu_front_ring *ring,
 					struct gm_error *error)
 {
-	uint16_t next;
+	bool may_run = false;
 	int r;
 
 	pthread_mutex_lock(&front->mutex);
@@ -116,14 +129,13 @@ FRONT_PUBLIC int gm_vu_front_ring_start(struct gm_vu_front *front, unsigned queu
 		r = place(front, queue, error);
 	}
 	if (r == 0) {
-		r = start(front, queue);
+		r = start(front, queue, &may_run);
 		if (r == 0)
 			front->queue[queue].is_started = true;
-		else if (front_failed(front, error) == 0) {
-			front_say(error, r, "the back-end refused ring %u", queue);
-			/* Whatever part of it was taken. */
-			(void)stop(front, queue, &next);
-		}
+		else if (front_failed(front, NULL) == 0)
+			r = take_back(front, queue, r, may_run, error);
+		else
+			front_failed(front, error);
 	}
 	pthread_mutex_unlock(&front->mutex);
 	return r;

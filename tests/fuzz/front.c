@@ -27,6 +27,7 @@
 #define OPERATIONS_MAX 60
 #define THINGS_MAX     24
 #define FILE_PAGES     16
+#define F_LOG_ALL      (UINT64_C(1) << 26)
 
 struct thing {
 	struct gm_region *region; /* NULL: not made */
@@ -242,8 +243,9 @@ static void do_log_page(struct run *run)
 	bool logs = false;
 
 	fuzz_bytes(&run->input, junk, sizeof(junk));
-	if (run->peer.log >= 0 && is_good(run) && run->is_attached && thing->stands && is_shown(thing->region) &&
-	    gm_region_dirty(thing->region) != NULL && page * FUZZ_PAGE < gm_region_bytes(thing->region))
+	if (run->peer.log >= 0 && (run->peer.features & F_LOG_ALL) && is_good(run) && run->is_attached &&
+	    thing->stands && is_shown(thing->region) && gm_region_dirty(thing->region) != NULL &&
+	    page * FUZZ_PAGE < gm_region_bytes(thing->region))
 		logs = gm_dirty_reader_new(gm_region_dirty(thing->region), &reader) == 0;
 	if (run->peer.log >= 0)
 		(void)!pwrite(run->peer.log, junk, run->peer.log_bytes < sizeof(junk) ? 0 : sizeof(junk), 0);
