@@ -5,7 +5,7 @@
  *
  * A transfer is a row of steps: begin() decides what the first is, issue() submits it, op_done() takes its result and either
  * issues the next or finishes. Steps follow after a part, after EINTR and EAGAIN, and where fallocate(2) can't make zeros.
- * Invariant: an op is free, in flight, or in @waiting, where the ring had no room. Start at submit().
+ * Invariant: an op is free, in flight, in @waiting, where the ring had no room, or in @starved. Start at submit().
  */
 #include "uring_disk.h"
 
@@ -58,6 +58,7 @@ struct op {
 	bool makes_zeros; /* by writing them */
 	unsigned tries;
 	unsigned char *bounce;
+	uint64_t bounce_bytes;
 };
 
 struct uring_disk {
@@ -70,6 +71,8 @@ struct uring_disk {
 	unsigned in_flight;
 	struct op *idle;
 	struct op *waiting, **waiting_tail;
+	struct op *starved, **starved_tail; /* for room for a buffer: somebody who has one is in flight then */
+	uint64_t bounces_bytes;             /* of all buffers */
 	unsigned char *zeros;
 	struct iovec zero_iovecs[ZEROS_IOVECS];
 };
@@ -80,6 +83,8 @@ static void finish(struct op *op, int64_t result)
 {
 	struct vblk_io *io = op->io;
 
+	if (op->bounce != NULL)
+		op->disk->bounces_bytes -= op->bounce_bytes;
 	free(op->bounce);
 	op->bounce = NULL;
 	op->next = op->disk->idle;
@@ -154,6 +159,8 @@ static int prepare_bounce(struct op *op)
 				   op->step_bytes) != 0)
 			return -ENOMEM;
 		op->bounce = bounce;
+		op->bounce_bytes = op->step_bytes;
+		disk->bounces_bytes += op->bounce_bytes;
 	}
 	return op->io->op == VBLK_WRITE ? copy_bounced(op, op->step_bytes) : 0;
 }
@@ -250,19 +257,6 @@ static void issue(struct op *op)
 	disk->waiting_tail = &op->next;
 }
 
-void uring_disk_push(struct uring_disk *disk)
-{
-	struct io_uring_sqe *sqe;
-	struct op *op;
-
-	while ((op = disk->waiting) != NULL && (sqe = uring_prepare(disk->uring)) != NULL) {
-		disk->waiting = op->next;
-		if (disk->waiting == NULL)
-			disk->waiting_tail = &disk->waiting;
-		prepare(op, sqe);
-	}
-}
-
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -292,22 +286,64 @@ static bool copy_now(struct op *op)
 	return r == (ssize_t)io->bytes;
 }
 
+static void go_on_by_its_way(struct op *op)
+{
+	const int r = op->way == WAY_BOUNCED ? prepare_bounce(op) : 0;
+
+	if (r < 0)
+		finish(op, r);
+	else
+		issue(op);
+}
+
+static bool has_bounce_room(const struct op *op)
+{
+	const uint64_t wanted = lesser(op->io->bytes - op->done, BOUNCE_BYTES_MAX);
+
+	return op->bounce != NULL || wanted <= URING_DISK_BOUNCES_BYTES_MAX - op->disk->bounces_bytes;
+}
+
 /* The next step of what moves data. */
 static void go_on(struct op *op)
 {
-	int r = 0;
+	struct uring_disk *disk = op->disk;
 
 	if (copy_now(op)) {
 		finish(op, (int64_t)op->io->bytes);
 		return;
 	}
 	op->way = way_of(op);
-	if (op->way == WAY_BOUNCED)
-		r = prepare_bounce(op);
-	if (r < 0)
-		finish(op, r);
-	else
-		issue(op);
+	if (op->way == WAY_BOUNCED && op->bounce == NULL && (disk->starved != NULL || !has_bounce_room(op))) {
+		op->next = NULL;
+		*disk->starved_tail = op;
+		disk->starved_tail = &op->next;
+		return;
+	}
+	go_on_by_its_way(op);
+}
+
+void uring_disk_push(struct uring_disk *disk)
+{
+	struct io_uring_sqe *sqe;
+	struct op *op;
+
+	while ((op = disk->waiting) != NULL && (sqe = uring_prepare(disk->uring)) != NULL) {
+		disk->waiting = op->next;
+		if (disk->waiting == NULL)
+			disk->waiting_tail = &disk->waiting;
+		prepare(op, sqe);
+	}
+	while ((op = disk->starved) != NULL && has_bounce_room(op)) {
+		disk->starved = op->next;
+		if (disk->starved == NULL)
+			disk->starved_tail = &disk->starved;
+		go_on_by_its_way(op);
+	}
+}
+
+uint64_t uring_disk_bounces_bytes(const struct uring_disk *disk)
+{
+	return disk->bounces_bytes;
 }
 
 unsigned uring_disk_in_flight(const struct uring_disk *disk)
@@ -481,6 +517,7 @@ int uring_disk_new(struct uring *uring, const char *path, bool read_only, bool d
 	disk->direct = direct;
 	disk->fd = -1;
 	disk->waiting_tail = &disk->waiting;
+	disk->starved_tail = &disk->starved;
 	r = posix_memalign(&zeros, ALIGNMENT_SAFE, ZEROS_BYTES) != 0 ? -ENOMEM : 0;
 	if (r == 0)
 		r = open_files(disk, path, read_only, &bytes);

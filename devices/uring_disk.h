@@ -18,6 +18,12 @@
 #include "uring.h"
 #include "virtio_blk.h"
 
+/*
+ * A guest decides whether its memory is aligned as O_DIRECT wants it, and can have thousands of requests in flight: further ones wait. So
+ * many bytes at once keep any disk busy.
+ */
+#define URING_DISK_BOUNCES_BYTES_MAX (UINT64_C(32) << 20)
+
 struct uring_disk;
 
 /**
@@ -35,6 +41,8 @@ GM_CHECKED int uring_disk_new(struct uring *uring, const char *path, bool read_o
 void uring_disk_free(struct uring_disk *disk);
 /* Submit what the ring had no room for. To be called before each turn. */
 void uring_disk_push(struct uring_disk *disk);
+/* Of all buffers for memory that O_DIRECT does not take, at once. */
+uint64_t uring_disk_bounces_bytes(const struct uring_disk *disk);
 /* Transfers that were begun and not finished. */
 unsigned uring_disk_in_flight(const struct uring_disk *disk);
 

@@ -409,6 +409,49 @@ static void memory_gone(void **state)
 }
 
 /* A ring of one entry, and fifty requests at once. */
+/* A guest that has much in flight which O_DIRECT does not take does not get buffers for all of it at once. */
+static void bounded_buffers(void **state)
+{
+	const uint32_t bytes = 1 << 20;
+	const struct gblk_segment segment = { gm_gpa(BLK_DATA + 3), bytes };
+	unsigned char *data = malloc(bytes), *seen = malloc(bytes);
+	struct gblk_result result;
+	struct ringed ringed;
+	unsigned i, reaped = 0;
+	uint64_t most = 0;
+
+	(void)state;
+	assert_true(data != NULL && seen != NULL);
+	ringed_init(&ringed, NULL, bytes, false, true, 64);
+	use_disk(&ringed, &ringed.vblk_disk);
+	blk_pattern(data, bytes, 5);
+	assert_int_equal(pwrite(ringed.fd, data, bytes, 0), bytes);
+	for (i = 0; i < 50; i++)
+		assert_int_equal(gblk_add(ringed.machine.gblk, &(struct gblk_request){ .type = VBLK_T_IN,
+										       .segments = &segment,
+										       .segments_count = 1 }),
+				 0);
+	assert_true(gblk_kick(ringed.machine.gblk) >= 0);
+	assert_int_equal(vblk_queue_run(ringed.machine.vblk, 0), 50);
+	while (uring_disk_in_flight(ringed.disk) > 0) {
+		if (uring_disk_bounces_bytes(ringed.disk) > most)
+			most = uring_disk_bounces_bytes(ringed.disk);
+		turn(&ringed);
+	}
+	assert_int_equal(most, URING_DISK_BOUNCES_BYTES_MAX);
+	assert_int_equal(uring_disk_bounces_bytes(ringed.disk), 0);
+	while (gblk_reap(ringed.machine.gblk, &result) == 1) {
+		assert_int_equal(result.status, VBLK_S_OK);
+		reaped++;
+	}
+	assert_int_equal(reaped, 50);
+	blk_get(&ringed.machine, BLK_DATA + 3, seen, bytes);
+	assert_memory_equal(seen, data, bytes);
+	ringed_fini(&ringed);
+	free(data);
+	free(seen);
+}
+
 static void no_room(void **state)
 {
 	unsigned char data[512], seen[512];
@@ -526,8 +569,9 @@ int main(void)
 		cmocka_unit_test(discard_and_zero), cmocka_unit_test(no_allocation),
 		cmocka_unit_test(goes_on),          cmocka_unit_test(image_shrinks),
 		cmocka_unit_test(memory_gone),      cmocka_unit_test(write_stops_short),
-		cmocka_unit_test(no_room),          cmocka_unit_test(no_image),
-		cmocka_unit_test(watches),          cmocka_unit_test(copies_at_once),
+		cmocka_unit_test(bounded_buffers),  cmocka_unit_test(no_room),
+		cmocka_unit_test(no_image),         cmocka_unit_test(watches),
+		cmocka_unit_test(copies_at_once),
 	};
 	struct uring uring;
 	const int r = uring_init(&uring, 1);
