@@ -501,6 +501,7 @@ static void read_only_regions(void **state)
 	struct gm_region *region;
 	struct gm_memory *memory;
 	struct gm_map *map;
+	unsigned char data[16] = { 1 };
 	struct gm_view view;
 	uint64_t number;
 
@@ -515,7 +516,9 @@ static void read_only_regions(void **state)
 	assert_int_equal(gm_view_init(&view, memory, "test", 0), 0);
 	gm_view_enter(&view);
 	assert_int_equal(gm_load_u64(&view, gm_gpa(2 * PAGE), GM_RELAXED, &number), 0);
+	/* It is the hot region by now, and there is no near one. */
 	assert_int_equal(gm_store_u64(&view, gm_gpa(2 * PAGE), GM_RELAXED, 1), -GM_EACCESS);
+	assert_int_equal(gm_write(&view, gm_gpa(2 * PAGE), data, sizeof(data)), -GM_EACCESS);
 	assert_int_equal(ftruncate(fd, 2 * PAGE), 0);
 	assert_int_equal(gm_load_u64(&view, gm_gpa(2 * PAGE + 24), GM_RELAXED, &number), -GM_EFAULTED);
 	assert_int_equal(gm_store_u64(&view, gm_gpa(2 * PAGE), GM_RELAXED, 1), -GM_EACCESS);

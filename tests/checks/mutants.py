@@ -163,7 +163,7 @@ MUTANTS = [
      "if (offset < view->guarded_room && (at.value & (bits / 8 - 1)) == 0 && view->slot)",
      "if (view->guarded_room && (at.value & (bits / 8 - 1)) == 0 && view->slot)", ["object", "access_model"]),
     ("permission: inlined store, guarded", "include/guestmem/access.h",
-     "offset < view->guarded_room && view->hot_writable &&", "offset < view->guarded_room &&", ["object", "access_model"]),
+     "offset < view->guarded_room && view->hot_writable &&", "offset < view->guarded_room &&", ["guard"]),
     ("dirty: inlined store, guarded", "include/guestmem/access.h",
      "gmi_dirty_mark_at(view->hot_dirty, offset);" + " " * 44 + "\\\n\t\t\treturn GM_UNLIKELY", "return GM_UNLIKELY",
      ["object", "access_model"]),
@@ -171,7 +171,7 @@ MUTANTS = [
      "if (offset >= view->guarded_room || bytes - 1 >= view->guarded_room + 7 - offset ||",
      "if (offset >= view->guarded_room || !bytes ||", ["access", "access_model"]),
     ("permission: bytes at hand, guarded", "src/access/walk.h", "((access & GM_WRITE) != 0 && !view->hot_writable))", "0)",
-     ["access", "access_model"]),
+     ["guard"]),
     # Permissions
     ("permission: protection", "src/access/view.c", "if ((access & ~region->prot) != 0)", "if (0)",
      ["access", "access_model"]),
