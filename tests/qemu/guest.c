@@ -288,7 +288,7 @@ int main(void)
 		void (*run)(void);
 	} modes[] = {
 		{ "verify", run_verify }, { "load", run_load },   { "reader", run_reader },
-		{ "ext4", run_ext4 },     { "bench", run_bench },
+		{ "ext4", run_ext4 },     { "bench", run_bench }, { "exec", run_exec },
 	};
 	char mode[32];
 	size_t i;

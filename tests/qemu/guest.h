@@ -63,5 +63,6 @@ void run_load(void);
 void run_reader(void);
 void run_ext4(void);
 void run_bench(void);
+void run_exec(void);
 
 #endif

@@ -20,10 +20,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(ROOT, 'build', 'qemu')
 
-META_PACKAGE = 'linux-image-cloud-amd64'
-# What the guest uses; what these depend on is found in the modules themselves, but for what they ask for by an alias.
-MODULES = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4']
-SOURCES = ['guest.c', 'guest_disk.c', 'guest_ext4.c']
+# Kind of kernel: the package that names the newest of them, and what the guest uses of it; what these modules depend on is found in
+# themselves, but for what they ask for by an alias.
+KINDS = {
+    'cloud-amd64': ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4'],
+    'amd64': ['irqbypass', 'ccp', 'kvm', 'kvm_amd'],
+}
+SOURCES = ['guest.c', 'guest_disk.c', 'guest_ext4.c', 'guest_exec.c']
 DOWNLOAD_SECONDS = 180
 
 
@@ -49,22 +52,22 @@ def said_by(command, folder=None):
     return done.returncode == 0, done.stdout.decode('utf-8', 'replace')
 
 
-def package_name():
-    """The package that Debian's newest kernel for virtual machines is in."""
-    _, text = said_by(['apt-cache', 'depends', META_PACKAGE])
-    found = re.search(r'Depends: (linux-image-[\w.+-]+-cloud-amd64)$', text, re.MULTILINE)
+def package_name(kind):
+    """The package that Debian's newest kernel of a kind is in."""
+    _, text = said_by(['apt-cache', 'depends', 'linux-image-' + kind])
+    found = re.search(r'Depends: (linux-image-[0-9][\w.+-]*-%s)$' % kind, text, re.MULTILINE)
     if not found:
-        raise Skip('no kernel package: apt-cache knows no ' + META_PACKAGE)
+        raise Skip('no kernel package: apt-cache knows no linux-image-' + kind)
     return found.group(1)
 
 
-def download(folder):
+def download(kind, folder):
     """The unpacked package in @folder/tree."""
     for attempt in range(2):
         if attempt:
             # The lists may be older than what the archive holds today.
             said_by(['apt-get', '-q', 'update'])
-        done, text = said_by(['apt-get', '-q', 'download', package_name()], folder)
+        done, text = said_by(['apt-get', '-q', 'download', package_name(kind)], folder)
         if done:
             break
     else:
@@ -90,7 +93,7 @@ def module_file(tree, name):
     raise Skip('the kernel package has no module ' + name)
 
 
-def collect_modules(tree):
+def collect_modules(kind, tree):
     """[(name, bytes)], each behind those that it depends on."""
     found, seen = [], set()
 
@@ -107,14 +110,14 @@ def collect_modules(tree):
                 add(other.replace('-', '_'))
         found.append((name, data))
 
-    for name in MODULES:
+    for name in KINDS[kind]:
         add(name)
     return found
 
 
-def prepare_kernel():
+def prepare_kernel(kind):
     """(kernel image, folder of modules), both cached."""
-    folder = os.path.join(BUILD, 'kernel')
+    folder = os.path.join(BUILD, 'kernel-' + kind)
     image, modules = os.path.join(folder, 'vmlinuz'), os.path.join(folder, 'modules')
     if os.path.exists(image):
         return image, modules
@@ -124,9 +127,9 @@ def prepare_kernel():
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(os.path.join(fresh, 'modules'))
-    download(fresh)
+    download(kind, fresh)
     tree = os.path.join(fresh, 'tree')
-    for number, (name, data) in enumerate(collect_modules(tree)):
+    for number, (name, data) in enumerate(collect_modules(kind, tree)):
         with open(os.path.join(fresh, 'modules', '%02d-%s.ko' % (number, name)), 'wb') as file:
             file.write(data)
     shutil.copyfile(glob.glob(os.path.join(tree, 'boot/vmlinuz-*'))[0], os.path.join(fresh, 'vmlinuz'))
@@ -168,19 +171,31 @@ def build_program():
     return output
 
 
-def prepare():
-    """(kernel image, initramfs) for QEMU."""
+def libraries(program):
+    """What a program is linked with, its loader included."""
+    done, text = said_by(['ldd', program])
+    if not done:
+        raise RuntimeError('ldd %s: %s' % (program, text.strip()))
+    return re.findall(r'(?:=> |^\s*)(/\S+) \(', text, re.MULTILINE)
+
+
+def prepare(kind='cloud-amd64', program=None):
+    """(kernel image, initramfs) for QEMU; with a program of this host's in it, and its libraries."""
     with locked():
-        image, modules = prepare_kernel()
-        program = build_program()
+        image, modules = prepare_kernel(kind)
+        files = {'init': build_program()}
+        files.update(('modules/' + name, os.path.join(modules, name)) for name in os.listdir(modules))
+        if program:
+            files['program'] = program
+            files.update((path.lstrip('/'), path) for path in libraries(program))
         archive = Archive()
-        archive.add('dev', stat.S_IFDIR | 0o755)
+        for folder in sorted({'dev'} | {path[:at] for path in files for at in range(len(path)) if path[at] == '/'}):
+            archive.add(folder, stat.S_IFDIR | 0o755)
         archive.add('dev/console', stat.S_IFCHR | 0o600, device=(5, 1))
-        archive.add('modules', stat.S_IFDIR | 0o755)
-        for name, path in [('init', program)] + [('modules/' + name, os.path.join(modules, name)) for name in os.listdir(modules)]:
+        for name, path in files.items():
             with open(path, 'rb') as file:
                 archive.add(name, stat.S_IFREG | 0o755, file.read())
-        output = os.path.join(BUILD, 'initramfs')
+        output = os.path.join(BUILD, 'initramfs-' + (os.path.basename(program) if program else kind))
         with open(output + '.new', 'wb') as file:
             file.write(archive.finish())
         os.rename(output + '.new', output)

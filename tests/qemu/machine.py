@@ -196,18 +196,20 @@ class Server:
 class Guest:
     """QEMU with a guest that runs one workload, and its monitor."""
 
-    def __init__(self, scratch, socket_path, mode, name='guest', memory='256M', cpus=1, extra=(), reconnect=False, slots=False, append='', second=None):
-        image, initramfs = kernel.prepare()
+    def __init__(self, scratch, socket_path, mode, name='guest', memory='256M', cpus=1, extra=(), reconnect=False, slots=False, append='', second=None,
+                 kernel_kind='cloud-amd64', program=None):
+        image, initramfs = kernel.prepare(kernel_kind, program)
         self.name, self.position = name, 0
         disks = []
-        for number, path in enumerate([socket_path] + ([second] if second else [])):
+        for number, path in enumerate(path for path in (socket_path, second) if path):
             disks += ['-chardev', 'socket,id=c%d,path=%s%s' % (number, path, ',reconnect=1' if reconnect else ''),
                       '-device', 'vhost-user-blk-pci,chardev=c%d,num-queues=%d' % (number, cpus)]
         self.process = Process(scratch, name, [
             QEMU, '-accel', 'tcg', '-cpu', 'max', '-smp', str(cpus), '-m', memory + (',slots=4,maxmem=2G' if slots else ''),
             '-object', 'memory-backend-memfd,id=mem,size=%s,share=on' % memory, '-machine', 'q35,memory-backend=mem',
             '-kernel', image, '-initrd', initramfs,
-            '-append', 'console=ttyS0 quiet panic=-1 nokaslr memhp_default_state=online_movable %s gm.mode=%s' % (append, mode),
+            # no_timer_check: a busy host delays ticks, and the kernel would take its timer for broken.
+            '-append', 'console=ttyS0 quiet panic=-1 nokaslr no_timer_check memhp_default_state=online_movable %s gm.mode=%s' % (append, mode),
             '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot', '-nodefaults',
             '-qmp', 'unix:%s,server=on,wait=off' % scratch.path(name + '.qmp')] + disks + list(extra))
         self.monitor = Monitor(scratch.path(name + '.qmp'), self.process)

@@ -30,6 +30,8 @@ TESTS = {
     'kill': (['kill.py'], ['--kills', '40'], 240),
     'kill-direct': (['kill.py', '--direct', '--kills', '5'], ['--kills', '40'], 120),
     'kill-without-record': (['kill.py', '--without-record'], [], 240),
+    # With the time to download another kernel.
+    'kvm': (['kvm.py'], [], 600),
 }
 FULL_TIMES = 5
 
