@@ -353,7 +353,7 @@ struct logged {
 	struct gm_vu_front *front;
 };
 
-static void open_logged(struct logged *logged)
+static void open_logged(struct logged *logged, int timeout_ms)
 {
 	struct gm_region_opts ram = { .size = sizeof(ram),
 				      .name = "ram",
@@ -361,7 +361,7 @@ static void open_logged(struct logged *logged)
 				      .bytes = MIB,
 				      .source = GM_SOURCE_MEMFD,
 				      .dirty_page_bytes = 4096 };
-	struct gm_vu_front_opts opts = { .size = sizeof(opts), .timeout_ms = 5000 };
+	struct gm_vu_front_opts opts = { .size = sizeof(opts), .timeout_ms = timeout_ms };
 	int ends[2];
 
 	assert_int_equal(gm_region_new(&ram, &logged->ram, NULL), 0);
@@ -403,7 +403,7 @@ static void log_of_the_dead(void **state)
 	struct logged logged;
 
 	(void)state;
-	open_logged(&logged);
+	open_logged(&logged, 5000);
 	log_pages(&logged, 2);
 	end_peer(&logged);
 	assert_int_equal(change(logged.space, NULL, extra), -ECONNABORTED);
@@ -423,7 +423,7 @@ static void log_of_the_dying(void **state)
 	struct logged logged;
 
 	(void)state;
-	open_logged(&logged);
+	open_logged(&logged, 5000);
 	log_pages(&logged, 2);
 	end_peer(&logged);
 	assert_int_equal(gm_vu_front_log(logged.front, false, NULL), -ECONNABORTED);
@@ -432,6 +432,32 @@ static void log_of_the_dying(void **state)
 	assert_int_equal(gm_vu_front_log_sync(logged.front), 0);
 	assert_int_equal(dirty_pages(logged.reader), 1);
 	close_logged(&logged);
+}
+
+/* It is given a larger log, and does not say whether it uses it. */
+static void log_of_the_silent(void **state)
+{
+	struct gm_region *high = new_memory("high", UINT64_C(1) << 30);
+	struct logged logged;
+
+	(void)state;
+	open_logged(&logged, 500);
+	logged.peer.at = logged.peer.was;
+	logged.peer.misdeed = SILENT;
+	assert_int_equal(change(logged.space, NULL, high), -ETIMEDOUT);
+	log_pages(&logged, 2);
+	assert_non_null(logged.front->unsure_log);
+	__atomic_fetch_or(&logged.front->unsure_log[0], 4, __ATOMIC_SEQ_CST);
+	assert_int_equal(gm_vu_front_log_sync(logged.front), 0);
+	assert_int_equal(dirty_pages(logged.reader), 2);
+	assert_int_equal(change(logged.space, NULL, high), 0);
+	__atomic_fetch_or(&logged.front->unsure_log[0], 8, __ATOMIC_SEQ_CST);
+	assert_int_equal(gm_vu_front_log_sync(logged.front), 0);
+	assert_int_equal(dirty_pages(logged.reader), 1);
+	assert_int_equal(change(logged.space, high, NULL), 0);
+	end_peer(&logged);
+	close_logged(&logged);
+	gm_region_unref(high);
 }
 
 /* What a listener after the front-end's does between its prepare and its commit. */
@@ -467,7 +493,7 @@ static void in_the_middle(void **state)
 	struct logged logged;
 
 	(void)state;
-	open_logged(&logged);
+	open_logged(&logged, 5000);
 	assert_int_equal(gm_vu_front_log(logged.front, false, NULL), 0);
 	meddler.front = logged.front;
 	assert_int_equal(gm_space_add_listener(logged.space, &listener, NULL), 0);
@@ -519,6 +545,7 @@ int main(void)
 		cmocka_unit_test(misdeeds_unacknowledged),
 		cmocka_unit_test(log_of_the_dead),
 		cmocka_unit_test(log_of_the_dying),
+		cmocka_unit_test(log_of_the_silent),
 		cmocka_unit_test(in_the_middle),
 		cmocka_unit_test(not_a_socket),
 	};

@@ -61,6 +61,9 @@ struct gm_vu_front {
 	int log_fd;
 	uint64_t *log; /* a bit a page of FRONT_LOG_PAGE bytes, from guest physical address 0 */
 	size_t log_bytes;
+	/* One that was sent when the connection broke: the back-end may log there or in the other. NULL: none. */
+	uint64_t *unsure_log;
+	size_t unsure_bytes;
 };
 
 /* Fills @error, unless NULL, and returns @code. */

@@ -26,15 +26,17 @@ void front_log_free(struct gm_vu_front *front)
 		munmap(front->log, front->log_bytes);
 	if (front->log_fd >= 0)
 		close(front->log_fd);
-	front->log = NULL;
-	front->log_bytes = 0;
+	if (front->unsure_log != NULL)
+		munmap(front->unsure_log, front->unsure_bytes);
+	front->log = front->unsure_log = NULL;
+	front->log_bytes = front->unsure_bytes = 0;
 	front->log_fd = -1;
 }
 
 /* The word with the bits of @pages pages from @first on, which are all in it, goes to 0. */
-static uint64_t take_bits(struct gm_vu_front *front, uint64_t first, uint64_t pages)
+static uint64_t take_bits(uint64_t *log, uint64_t first, uint64_t pages)
 {
-	uint64_t *word = &front->log[first / 64];
+	uint64_t *word = &log[first / 64];
 	uint64_t mask = (pages < 64 ? (UINT64_C(1) << pages) - 1 : UINT64_MAX) << first % 64;
 
 	if ((__atomic_load_n(word, __ATOMIC_RELAXED) & mask) == 0)
@@ -43,21 +45,32 @@ static uint64_t take_bits(struct gm_vu_front *front, uint64_t first, uint64_t pa
 	return (__atomic_fetch_and(word, ~mask, __ATOMIC_ACQ_REL) & mask) >> first % 64;
 }
 
-void front_log_take(struct gm_vu_front *front, const struct front_entry *entry)
+static void take_from(uint64_t *log, size_t log_bytes, const struct front_entry *entry)
 {
 	uint64_t first = entry->wire.gpa / FRONT_LOG_PAGE,
 		 last = (entry->wire.gpa + (entry->wire.bytes - 1)) / FRONT_LOG_PAGE;
 	struct gm_dirty *dirty = gm_region_dirty(entry->region);
-	uint64_t limit = front->log_bytes * 8, at, pages, bits;
+	uint64_t limit = log_bytes * 8, at, pages, bits;
 
-	if (dirty == NULL || front->log == NULL)
+	if (dirty == NULL || log == NULL)
 		return;
 	for (at = first; at <= last && at < limit; at += pages) {
 		pages = 64 - at % 64 <= last - at ? 64 - at % 64 : last - at + 1;
-		for (bits = take_bits(front, at, pages); bits != 0; bits &= bits - 1)
+		for (bits = take_bits(log, at, pages); bits != 0; bits &= bits - 1)
 			gm_dirty_mark(dirty, gm_offset((at + (uint64_t)__builtin_ctzll(bits) - first) * FRONT_LOG_PAGE),
 				      1);
 	}
+}
+
+void front_log_take(struct gm_vu_front *front, const struct front_entry *entry)
+{
+	take_from(front->log, front->log_bytes, entry);
+	take_from(front->unsure_log, front->unsure_bytes, entry);
+	/*
+	 * The bits go before anybody reads the pages: a back-end that writes one now, and finds its bit set still, leaves it at that. Pairs
+	 * with the fence between its writing and its looking.
+	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 static void take_all(struct gm_vu_front *front)
@@ -114,8 +127,14 @@ static int replace(struct gm_vu_front *front, size_t bytes)
 		return r;
 	r = send_log(front, fd, bytes);
 	if (r) {
-		munmap(log, bytes);
 		close(fd);
+		/* It happens once, for nothing is sent any more. */
+		if (front->failure.code != 0 && front->unsure_log == NULL) {
+			front->unsure_log = log;
+			front->unsure_bytes = bytes;
+		} else {
+			munmap(log, bytes);
+		}
 		return r;
 	}
 	take_all(front);

@@ -115,6 +115,11 @@ static int collect(struct gm_vu *vu, struct vu_ram *ram)
 		more = gm_dirty_collect(ram->reader, at, UINT64_MAX, ranges, RANGES_MAX, &count, &at);
 		if (more < 0)
 			return more;
+		/*
+		 * What was written goes before the look at the log, where a bit that is set is left at that: else the front-end
+		 * could clear it and copy the page as it was. Pairs with the front-end's barrier between its clearing and its copying.
+		 */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		for (size_t i = 0; i < count; i++) {
 			uint64_t first = ram->gpa + ranges[i].first.value, last = ram->gpa + ranges[i].last.value;
 

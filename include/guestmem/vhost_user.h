@@ -10,8 +10,9 @@
  *	loop, one thread:
  *		poll gm_vu_fd(), the kick descriptors of started queues, and the device's own
  *		gm_vu_run(vu)				messages; calls the device below
- *		work on kicked queues; gm_vu_notify() for those whose driver wants it
+ *		work on kicked queues
  *		gm_vu_log_sync(vu)			what was written, into the front-end's log, if there is one
+ *		gm_vu_notify() those whose driver wants it
  *	gm_vu_close(vu), and the loop until gm_vu_is_idle(vu); gm_vu_free(vu)
  *
  * What the front-end sends is hostile until checked: message.h, a pure function, turns bytes and a count of descriptors into a
@@ -144,7 +145,7 @@ void gm_vu_queue_broken(struct gm_vu *vu, unsigned queue);
 
 /*
  * Put what was written since the last time into the front-end's log, while it has one. To be called after work on queues,
- * before the next poll; also after gm_vu_close(). The adapter does it by itself before it answers what ends a log or a queue, and in
+ * before drivers are notified and before the next poll; also after gm_vu_close(). The adapter does it by itself before it answers what ends a log or a queue, and in
  * gm_vu_free(). Costs what is dirty; nothing without a log. Return: 0; -GM_EFAULTED when the log's memory has gone, after which there is none.
  */
 int gm_vu_log_sync(struct gm_vu *vu);
