@@ -113,21 +113,25 @@ static unsigned take(struct uring *uring)
 	return count;
 }
 
-int uring_turn(struct uring *uring, bool wait)
+int uring_turn(struct uring *uring, int64_t wait_ns)
 {
 	static const struct timespec moment = { .tv_nsec = 1000000 };
 	/* What is there already need not be waited for. */
 	const bool has_some = io_uring_cq_ready(&uring->ring) > 0;
+	struct __kernel_timespec timeout = { .tv_sec = wait_ns / 1000000000, .tv_nsec = wait_ns % 1000000000 };
+	struct io_uring_cqe *cqe;
 	int r;
 
-	if (wait && !has_some)
+	if (wait_ns < 0 && !has_some)
 		r = io_uring_submit_and_wait(&uring->ring, 1);
+	else if (wait_ns > 0 && !has_some)
+		r = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1, &timeout, NULL);
 	else
 		r = io_uring_submit_and_get_events(&uring->ring);
 	if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY && r != -ENOMEM && r != -ETIME)
 		return r;
 	/* Short of memory, or of room for completions: those that are there make some. If there are none, don't spin. */
-	if (take(uring) == 0 && r < 0 && r != -EINTR)
+	if (take(uring) == 0 && r < 0 && r != -EINTR && r != -ETIME)
 		(void)nanosleep(&moment, NULL);
 	return 0;
 }

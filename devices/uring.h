@@ -4,7 +4,7 @@
  * over calls back. One thread, which also has to be the one that made it.
  *
  *	uring_init(&uring, entries)
- *	loop:	uring_turn(&uring, true)	submits, waits for something, calls back
+ *	loop:	uring_turn(&uring, -1)		submits, waits for something, calls back
  *		work on what the callbacks noted
  *	uring_fini(&uring)			when no transfer is in flight any more
  */
@@ -59,11 +59,11 @@ static inline void uring_set_event(struct io_uring_sqe *sqe, struct uring_event 
 
 /**
  * uring_turn - submit, take completions, call back
- * @wait: wait until there is one
+ * @wait_ns: wait until there is one, for so long at most; 0: don't; negative: for as long as it takes
  *
  * Return: 0, also when interrupted by a signal; or the error number of io_uring_enter(2), which is not to be got over.
  */
-GM_CHECKED int uring_turn(struct uring *uring, bool wait);
+GM_CHECKED int uring_turn(struct uring *uring, int64_t wait_ns);
 
 /**
  * uring_watch_new - wait for a descriptor to become readable, or to break

@@ -29,14 +29,16 @@
 /* A device that is busy says EAGAIN; one that always does is broken. */
 #define TRIES_MAX 1000
 /*
- * Into the page cache a write is a copy, done sooner than handed to a thread: ext4 for one can't tell whether it would have to wait,
- * so io_uring hands all of them to a thread. Done at once are those that are no longer than this and read nothing before, until
- * one had to wait after all (for room in the cache, or a commit of the file system); then a second of them goes by io_uring.
+ * To and from the page cache a transfer is a copy, done sooner than handed over. A write more so: ext4 for one can't tell whether it
+ * would have to wait, so io_uring hands all of them to a thread. Done at once is what is no longer than this: reads of what is in
+ * the cache, until it was not; then so many go by io_uring. Writes that read nothing before, until one had to wait after all (for
+ * room in the cache, or a commit of the file system); then those of a second go by io_uring.
  */
-#define COPY_BYTES_MAX  (128 * 1024)
-#define COPY_PAGE_BYTES 4096
-#define COPY_SLOW_NS    UINT64_C(1000000)
-#define COPY_PAUSE_NS   UINT64_C(1000000000)
+#define COPY_BYTES_MAX   (128 * 1024)
+#define COPY_PAGE_BYTES  4096
+#define COPY_SLOW_NS     UINT64_C(1000000)
+#define COPY_PAUSE_NS    UINT64_C(1000000000)
+#define COPY_PAUSE_READS 32
 /* Alignment that any device takes, where the kernel can't say. */
 #define ALIGNMENT_SAFE 4096
 
@@ -65,7 +67,8 @@ struct uring_disk {
 	struct uring *uring;
 	int plain, cached; /* registered files */
 	int fd;            /* of @plain, for what is done at once */
-	uint64_t pause_ns; /* until then nothing is */
+	uint64_t pause_ns; /* until then no write is */
+	unsigned pause_reads;
 	bool direct;
 	uint32_t block_bytes, memory_alignment;
 	unsigned in_flight;
@@ -265,16 +268,12 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Write now, if that is a copy. What it leaves over, and whatever else it comes to, goes its usual way. Return: whether all is done. */
-static bool copy_now(struct op *op)
+static bool write_now(struct uring_disk *disk, const struct vblk_io *io)
 {
-	struct uring_disk *disk = op->disk;
-	const struct vblk_io *io = op->io;
 	uint64_t before, after;
 	ssize_t r;
 
-	if (io->op != VBLK_WRITE || disk->direct || op->done > 0 || io->bytes > COPY_BYTES_MAX ||
-	    ((io->offset | io->bytes) & (COPY_PAGE_BYTES - 1)))
+	if ((io->offset | io->bytes) & (COPY_PAGE_BYTES - 1))
 		return false;
 	before = now_ns();
 	if (before < disk->pause_ns)
@@ -301,6 +300,29 @@ static bool has_bounce_room(const struct op *op)
 	const uint64_t wanted = lesser(op->io->bytes - op->done, BOUNCE_BYTES_MAX);
 
 	return op->bounce != NULL || wanted <= URING_DISK_BOUNCES_BYTES_MAX - op->disk->bounces_bytes;
+}
+
+static bool read_now(struct uring_disk *disk, const struct vblk_io *io)
+{
+	if (disk->pause_reads > 0) {
+		disk->pause_reads--;
+		return false;
+	}
+	if (preadv2(disk->fd, io->iovecs, (int)io->iovecs_count, (off_t)io->offset, RWF_NOWAIT) == (ssize_t)io->bytes)
+		return true;
+	disk->pause_reads = COPY_PAUSE_READS;
+	return false;
+}
+
+/* Do it now, if it is a copy. What it leaves over, and whatever else it comes to, goes its usual way. Return: whether all is done. */
+static bool copy_now(struct op *op)
+{
+	struct uring_disk *disk = op->disk;
+	const struct vblk_io *io = op->io;
+
+	if (disk->direct || op->done > 0 || io->bytes > COPY_BYTES_MAX)
+		return false;
+	return io->op == VBLK_READ ? read_now(disk, io) : io->op == VBLK_WRITE && write_now(disk, io);
 }
 
 /* The next step of what moves data. */

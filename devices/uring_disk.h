@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
  * A disk for a block device: a raw image in a file or on a block device, by io_uring. Transfers go straight between the image and the
- * iovecs, any number at once, and finish in the turns of the ring that they were given; but for short writes into the page cache,
- * which are done at once. One thread: that of the ring.
+ * iovecs, any number at once, and finish in the turns of the ring that they were given; but for short ones to and from the page
+ * cache, which are done at once. One thread: that of the ring.
  *
  * With @direct the host's page cache is not used. What O_DIRECT does not take as it is:
  *	memory that is not aligned	goes through a buffer of ours, copied by the kernel: guest memory that goes away under it is

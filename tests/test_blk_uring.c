@@ -52,6 +52,20 @@ ssize_t pwritev(int fd, const struct iovec *iovecs, int count, off_t offset)
 	return pwrite(fd, iovecs->iov_base, count > 0 ? iovecs->iov_len : 0, offset);
 }
 
+static unsigned looks;
+static bool is_cold; /* nothing is in the page cache */
+
+/* Likewise. */
+ssize_t preadv2(int fd, const struct iovec *iovecs, int count, off_t offset, int flags)
+{
+	looks++;
+	if (!is_cold)
+		return preadv(fd, iovecs, count, offset);
+	assert_int_equal(flags, RWF_NOWAIT);
+	errno = EAGAIN;
+	return -1;
+}
+
 struct ringed {
 	struct blk_machine machine;
 	struct uring uring;
@@ -64,7 +78,7 @@ struct ringed {
 static void turn(struct ringed *ringed)
 {
 	uring_disk_push(ringed->disk);
-	assert_int_equal(uring_turn(&ringed->uring, true), 0);
+	assert_int_equal(uring_turn(&ringed->uring, -1), 0);
 }
 
 /* The fixture expects a transfer to be over when its submit returns. */
@@ -270,6 +284,7 @@ static void goes_on(void **state)
 	(void)state;
 	for (direct = 0; direct < 2; direct++) {
 		ringed_init(&ringed, NULL, 100 * 512, false, direct, 64);
+		is_cold = true;
 		for (i = 0; i < 4; i++) {
 			blk_pattern(data, sizeof(data), i + 1);
 			blk_put(&ringed.machine, BLK_DATA + 512, data, sizeof(data));
@@ -291,8 +306,40 @@ static void goes_on(void **state)
 		lies = 1000;
 		assert_int_equal(blk_one(&ringed.machine, VBLK_T_IN, 8, BLK_DATA, 4096), VBLK_S_IOERR);
 		assert_int_equal(lies, 0);
+		is_cold = false;
 		ringed_fini(&ringed);
 	}
+}
+
+/* Reads of what is in the page cache are done at once; one that was not lets others go by the ring for a while. */
+static void reads_at_once(void **state)
+{
+	unsigned char data[8192], seen[8192] = { 0 };
+	struct ringed ringed;
+	unsigned i;
+
+	(void)state;
+	ringed_init(&ringed, NULL, 1000 * 512, false, false, 64);
+	blk_pattern(data, sizeof(data), 5);
+	assert_int_equal(pwrite(ringed.fd, data, sizeof(data), 9 * 512), sizeof(data));
+	for (i = 0; i < 100; i++) {
+		is_cold = i == 10;
+		looks = 0;
+		blk_put(&ringed.machine, BLK_DATA, seen, sizeof(seen));
+		assert_int_equal(blk_one(&ringed.machine, VBLK_T_IN, 9, BLK_DATA, sizeof(data)), VBLK_S_OK);
+		blk_get(&ringed.machine, BLK_DATA, seen, sizeof(seen));
+		assert_memory_equal(seen, data, sizeof(data));
+		memset(seen, 0, sizeof(seen));
+		assert_int_equal(looks, i <= 10 || i > 42);
+	}
+	looks = 0;
+	assert_int_equal(blk_one(&ringed.machine, VBLK_T_IN, 9, BLK_DATA, 135168), VBLK_S_OK);
+	assert_int_equal(looks, 0);
+	ringed_fini(&ringed);
+	ringed_init(&ringed, NULL, 1000 * 512, false, true, 64);
+	assert_int_equal(blk_one(&ringed.machine, VBLK_T_IN, 9, BLK_DATA, 4096), VBLK_S_OK);
+	assert_int_equal(looks, 0);
+	ringed_fini(&ringed);
 }
 
 /* Short writes of whole pages into the page cache are done at once; what can't be, or has to wait, goes by the ring. */
@@ -540,22 +587,24 @@ static void watches(void **state)
 		assert_int_equal(write(edges_fd, &one, sizeof(one)), sizeof(one));
 		assert_int_equal(write(once_fd, &one, sizeof(one)), sizeof(one));
 		while (edges_count < i)
-			assert_int_equal(uring_turn(&uring, true), 0);
-		assert_int_equal(uring_turn(&uring, false), 0);
+			assert_int_equal(uring_turn(&uring, -1), 0);
+		assert_int_equal(uring_turn(&uring, 0), 0);
 		assert_int_equal(edges_count, i);
 		assert_int_equal(once_count, 1);
 	}
 	uring_watch_arm(once);
 	while (once_count < 2)
-		assert_int_equal(uring_turn(&uring, true), 0);
+		assert_int_equal(uring_turn(&uring, -1), 0);
+	/* Nothing comes: a wait ends by its time. */
+	assert_int_equal(uring_turn(&uring, 1000000), 0);
 	/* Ended while it waits, and one after the other's end. */
 	uring_watch_free(edges);
 	assert_int_equal(write(edges_fd, &one, sizeof(one)), sizeof(one));
-	assert_int_equal(uring_turn(&uring, false), 0);
+	assert_int_equal(uring_turn(&uring, 0), 0);
 	uring_watch_free(once);
 	uring_watch_free(NULL);
 	uring_watch_arm(NULL);
-	assert_int_equal(uring_turn(&uring, false), 0);
+	assert_int_equal(uring_turn(&uring, 0), 0);
 	assert_int_equal(edges_count, 9);
 	uring_fini(&uring);
 	close(edges_fd);
@@ -571,7 +620,7 @@ int main(void)
 		cmocka_unit_test(memory_gone),      cmocka_unit_test(write_stops_short),
 		cmocka_unit_test(bounded_buffers),  cmocka_unit_test(no_room),
 		cmocka_unit_test(no_image),         cmocka_unit_test(watches),
-		cmocka_unit_test(copies_at_once),
+		cmocka_unit_test(copies_at_once),   cmocka_unit_test(reads_at_once),
 	};
 	struct uring uring;
 	const int r = uring_init(&uring, 1);

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -40,7 +41,7 @@ void blk_say(const char *format, ...)
 	fprintf(stderr, "guestmem: %s\n", printable(text));
 }
 
-static uint64_t monotonic_ns(void)
+uint64_t blk_now_ns(void)
 {
 	struct timespec now;
 
@@ -99,6 +100,8 @@ static int make_sources(struct blk_server *server, struct failure *failure)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	/* Who reads the status may go; the machine's disk stays. */
 	signal(SIGPIPE, SIG_IGN);
+	/* Notifications are held back for microseconds: not for 50 more. */
+	(void)prctl(PR_SET_TIMERSLACK, 1);
 	sources.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	sources.timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (sources.signals < 0 || sources.timer < 0 || timerfd_settime(sources.timer, 0, &second, NULL) < 0)
@@ -200,21 +203,16 @@ static void arm(struct blk_server *server)
 
 static int turn(struct blk_server *server, struct failure *failure)
 {
-	static const struct timespec nap = { .tv_nsec = POLL_NS };
-	const struct blk_connection *connection = server->connection;
-	const bool is_polled = connection && blk_connection_is_polled(connection);
 	int r;
 
 	arm(server);
-	if (is_polled)
-		(void)nanosleep(&nap, NULL);
-	r = uring_turn(&server->uring, !is_polled && !(connection && blk_connection_is_busy(connection)));
+	r = uring_turn(&server->uring, server->connection ? blk_connection_patience(server->connection) : -1);
 	return r < 0 ? fail(failure, STATUS_MISSING, "io_uring failed: %s", strerror(-r)) : 0;
 }
 
 static void work(struct blk_server *server, struct blk_counts *last, uint64_t *last_ns)
 {
-	const uint64_t now = server->tick ? monotonic_ns() : 0;
+	const uint64_t now = server->tick ? blk_now_ns() : 0;
 
 	if (server->connection != NULL) {
 		blk_connection_work(server->connection);
@@ -240,7 +238,7 @@ static void work(struct blk_server *server, struct blk_counts *last, uint64_t *l
 static int serve(struct blk_server *server, struct failure *failure)
 {
 	struct blk_counts last = { 0 };
-	uint64_t last_ns = monotonic_ns();
+	uint64_t last_ns = blk_now_ns();
 
 	while (!server->stopping || server->connection != NULL) {
 		if (turn(server, failure) < 0)

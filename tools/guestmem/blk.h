@@ -63,6 +63,7 @@ struct blk_server {
 	uint64_t connections;
 };
 
+uint64_t blk_now_ns(void);
 /* One sentence on standard error, behind "guestmem: ". */
 void blk_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -80,10 +81,8 @@ void blk_connection_free(struct blk_connection *connection);
 /* Before and after a turn of the ring. */
 void blk_connection_arm(struct blk_connection *connection);
 void blk_connection_work(struct blk_connection *connection);
-/* Whether there is work to be done without waiting for anything. */
-bool blk_connection_is_busy(const struct blk_connection *connection);
-/* Whether a queue has a driver that does not kick. */
-bool blk_connection_is_polled(const struct blk_connection *connection);
+/* How long there is nothing to do if nothing happens, as uring_turn() takes it. */
+int64_t blk_connection_patience(const struct blk_connection *connection);
 /* Say what the disk, and memory, failed since the last time. */
 void blk_connection_complain(struct blk_connection *connection);
 

@@ -13,10 +13,14 @@
 #include <unistd.h>
 
 #include "blk.h"
+#include "blk_hold.h"
 #include "blk_picture.h"
 
 /* Messages that wait for queues to stop, one after the other, of one turn: whoever sends them without end is not to be all that is served. */
 #define ROUNDS_MAX 16
+
+/* How long to wait before looking again at a queue whose driver does not kick. */
+#define POLL_NS 50000
 
 struct blk_queue {
 	struct blk_connection *connection;
@@ -29,6 +33,7 @@ struct blk_queue {
 	bool is_stopping;
 	bool is_polled;
 	bool is_interrupt; /* its driver is to be notified */
+	struct blk_hold hold;
 };
 
 struct blk_connection {
@@ -211,6 +216,8 @@ static void run_queues(struct blk_connection *connection)
 
 static void notify(struct blk_connection *connection)
 {
+	struct vblk_stats stats;
+	uint64_t now;
 	unsigned i;
 
 	for (i = 0; i < connection->queues_count; i++) {
@@ -218,7 +225,13 @@ static void notify(struct blk_connection *connection)
 
 		if (!queue->is_interrupt)
 			continue;
+		now = blk_now_ns();
+		vblk_queue_stats(connection->vblk, i, &stats);
+		if (vblk_queue_in_flight(connection->vblk, i) == 0 && !connection->is_closing &&
+		    blk_hold_back(&queue->hold, stats.requests, now))
+			continue;
 		queue->is_interrupt = false;
+		blk_hold_told(&queue->hold, stats.requests, now);
 		(void)gm_vu_notify(connection->vu, i);
 	}
 }
@@ -255,26 +268,32 @@ void blk_connection_work(struct blk_connection *connection)
 	notify(connection);
 }
 
-bool blk_connection_is_busy(const struct blk_connection *connection)
+int64_t blk_connection_patience(const struct blk_connection *connection)
 {
+	int64_t patience = -1, left;
+	uint64_t now = 0;
 	unsigned i;
 
 	if (connection->has_message)
-		return true;
-	for (i = 0; i < connection->queues_count; i++)
-		if (connection->queues[i].is_kicked)
-			return true;
-	return false;
-}
+		return 0;
+	for (i = 0; i < connection->queues_count; i++) {
+		const struct blk_queue *queue = &connection->queues[i];
 
-bool blk_connection_is_polled(const struct blk_connection *connection)
-{
-	unsigned i;
-
-	for (i = 0; i < connection->queues_count; i++)
-		if (connection->queues[i].is_polled)
-			return true;
-	return false;
+		left = -1;
+		if (queue->is_kicked)
+			return 0;
+		if (queue->is_interrupt) {
+			now = now ? now : blk_now_ns();
+			if (queue->hold.until_ns <= now)
+				return 0;
+			left = (int64_t)(queue->hold.until_ns - now);
+		} else if (queue->is_polled) {
+			left = POLL_NS;
+		}
+		if (left >= 0 && (patience < 0 || left < patience))
+			patience = left;
+	}
+	return patience;
 }
 
 void blk_connection_arm(struct blk_connection *connection)

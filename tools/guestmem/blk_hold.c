@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
+/* When to notify a driver: a pure value. */
+#include "blk_hold.h"
+
+/* A pause between requests that is longer is nobody's speed. */
+#define REQUEST_NS_MAX UINT64_C(1000000)
+
+static uint64_t patience(const struct blk_hold *hold)
+{
+	const uint64_t ns = hold->request_ns * BLK_HOLD_TIMES;
+
+	return ns < BLK_HOLD_NS_MIN ? BLK_HOLD_NS_MIN : ns > BLK_HOLD_NS_MAX ? BLK_HOLD_NS_MAX : ns;
+}
+
+bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t now_ns)
+{
+	if (requests - hold->told >= BLK_HOLD_MAX) {
+		if (hold->until_ns != 0)
+			hold->pause = 0;
+		return false;
+	}
+	if (hold->until_ns == 0) {
+		if (requests < hold->resume)
+			return false;
+	} else if (requests == hold->seen) {
+		if (now_ns < hold->until_ns)
+			return true;
+		/* Some came: whoever gave them was only late. */
+		if (hold->pause == 0 || requests - hold->told > BLK_HOLD_MAX / 2)
+			hold->pause = BLK_HOLD_PAUSE_MIN;
+		else if (hold->pause < BLK_HOLD_PAUSE_MAX)
+			hold->pause *= 2;
+		hold->resume = requests + hold->pause;
+		return false;
+	}
+	hold->seen = requests;
+	hold->until_ns = now_ns + patience(hold);
+	return true;
+}
+
+void blk_hold_told(struct blk_hold *hold, uint64_t requests, uint64_t now_ns)
+{
+	if (requests > hold->told) {
+		const uint64_t ns = (now_ns - hold->told_ns) / (requests - hold->told);
+
+		if (ns <= REQUEST_NS_MAX)
+			hold->request_ns = (3 * hold->request_ns + ns) / 4;
+	}
+	hold->told = requests;
+	hold->told_ns = now_ns;
+	hold->until_ns = 0;
+}
