@@ -265,12 +265,45 @@ static void test_device_refuses(void **state)
 	close(err);
 }
 
+/* The device ends the connection in one of its calls: each descriptor is closed once, and no queue runs afterwards. */
+static void test_closed_from_within(void **state)
+{
+	struct fixture *fixture = *state;
+	struct front *front = &fixture->front;
+	uint64_t number = 0;
+	int kick, mine[4];
+
+	assert_int_equal(front_add(front, 0, MEM, UVA, 0, fixture->memory), 0);
+	front_start_queue(front, 0, UVA, 0, fixture->kick, fixture->kick);
+	front->device.closes = true;
+	kick = front_eventfd();
+	front_send(front, VU_SET_VRING_KICK, 0, &number, sizeof(number), &kick, 1);
+	assert_int_equal(front_run(front), 0);
+	assert_true(gm_vu_is_idle(front->vu));
+	/* Whoever is given the number of a descriptor that was closed keeps it. */
+	for (int i = 0; i < 4; i++)
+		mine[i] = front_eventfd();
+	front_close(front);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(close(mine[i]), 0);
+	front_open(front);
+	front_negotiate(front);
+	assert_int_equal(front_add(front, 0, MEM, UVA, 0, fixture->memory), 0);
+	front->device.closes = true;
+	front_start_queue(front, 0, UVA, 0, kick, kick);
+	assert_int_equal(front->device.starts[0], 1);
+	assert_int_equal(front->device.stops[0], 1);
+	assert_true(gm_vu_is_idle(front->vu));
+	close(kick);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_descriptors_of_queues, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bad_rings, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_running_queue, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_closed_from_within, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_memory_under_rings, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_parts_of_a_ring, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_too_early, set_up, tear_down),

@@ -30,6 +30,7 @@ struct front_device {
 	unsigned features_calls, starts[FRONT_QUEUES], stops[FRONT_QUEUES];
 	struct gm_vu_ring rings[FRONT_QUEUES];
 	bool runs[FRONT_QUEUES];
+	bool closes;      /* queue_start and queue_stop end the connection */
 	bool stops_later; /* queue_stop does not finish at once */
 	int start_result, features_result, config_result;
 	uint16_t next[FRONT_QUEUES]; /* where it would go on */
@@ -82,6 +83,8 @@ static inline int front_queue_start(void *opaque, unsigned queue, const struct g
 	assert_true(queue < FRONT_QUEUES);
 	assert_false(device->runs[queue]);
 	device->starts[queue]++;
+	if (device->closes)
+		gm_vu_close(device->vu);
 	if (device->start_result != 0)
 		return device->start_result;
 	device->rings[queue] = *ring;
@@ -98,6 +101,8 @@ static inline void front_queue_stop(void *opaque, unsigned queue)
 	assert_true(device->runs[queue]);
 	device->runs[queue] = false;
 	device->stops[queue]++;
+	if (device->closes)
+		gm_vu_close(device->vu);
 	if (!device->stops_later)
 		gm_vu_queue_stopped(device->vu, queue, device->next[queue]);
 }

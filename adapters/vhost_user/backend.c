@@ -284,17 +284,29 @@ static int proceed(struct gm_vu *vu, struct gm_error *error)
 	return r != 0 ? r : 1;
 }
 
+static void close_now(struct gm_vu *vu)
+{
+	vu_wire_next(&vu->wire);
+	vu_queues_stop(vu);
+}
+
 VU_PUBLIC int gm_vu_run(struct gm_vu *vu, struct gm_error *error)
 {
-	for (int i = 0; i < MESSAGES_MAX && !vu->is_closed; i++) {
-		int r = vu->phase == VU_IDLE ? next_message(vu, error) : 1;
+	int r = 1;
 
+	/* From one of the device's calls. */
+	if (vu->is_running)
+		return 0;
+	vu->is_running = true;
+	for (int i = 0; i < MESSAGES_MAX && r == 1 && !vu->is_closed; i++) {
+		r = vu->phase == VU_IDLE ? next_message(vu, error) : 1;
 		if (r == 1 && vu->phase != VU_IDLE)
 			r = proceed(vu, error);
-		if (r <= 0)
-			return r == -ECONNRESET ? 1 : r;
 	}
-	return 0;
+	vu->is_running = false;
+	if (vu->is_closed)
+		close_now(vu);
+	return r == -ECONNRESET ? 1 : r < 0 ? r : 0;
 }
 
 /* The caller's struct may be older than ours, which has more, or newer. */
@@ -415,8 +427,9 @@ VU_PUBLIC bool gm_vu_is_waiting(const struct gm_vu *vu)
 VU_PUBLIC void gm_vu_close(struct gm_vu *vu)
 {
 	vu->is_closed = true;
-	vu_wire_next(&vu->wire);
-	vu_queues_stop(vu);
+	/* The message at hand has descriptors still, and goes on when the device returns. */
+	if (!vu->is_running)
+		close_now(vu);
 }
 
 VU_PUBLIC bool gm_vu_is_idle(const struct gm_vu *vu)

@@ -186,7 +186,8 @@ static int start(struct gm_vu *vu, unsigned index)
 
 void vu_queues_start(struct gm_vu *vu)
 {
-	for (unsigned i = 0; i < vu->device.queues; i++) {
+	/* One of the device's calls may close the connection. */
+	for (unsigned i = 0; i < vu->device.queues && !vu->is_closed; i++) {
 		struct vu_queue *queue = &vu->queues[i];
 
 		if (queue->state != VU_STOPPED || !may_run(vu, queue))

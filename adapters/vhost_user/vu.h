@@ -85,6 +85,7 @@ struct gm_vu {
 	uint64_t features; /* taken */
 	bool has_features;
 	bool is_closed;
+	bool is_running; /* gm_vu_run() is on the stack */
 
 	enum vu_phase phase;
 	struct vu_message message;

@@ -91,7 +91,7 @@ struct gm_vu_ring {
  * @queue_stop: take nothing more from the queue; when all that was taken is given back, now or later, call
  *	gm_vu_queue_stopped(). Called once per start
  *
- * Called from inside gm_vu_run() and gm_vu_close() only.
+ * Called from inside gm_vu_run() and gm_vu_close() only. They may call gm_vu_close(), and must not call gm_vu_free().
  */
 struct gm_vu_device {
 	size_t size;
