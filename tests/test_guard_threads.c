@@ -10,7 +10,6 @@
 #include "guard_world.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #define ROUNDS      (TEST_SANITIZED ? 200 : 1000)
 #define THREADS     2
@@ -122,7 +121,7 @@ static void wait_for_devices(uint64_t some)
 		until[i] = __atomic_load_n(&passes[i], __ATOMIC_RELAXED) + some;
 	for (unsigned i = 0; i < THREADS; i++) {
 		while (__atomic_load_n(&passes[i], __ATOMIC_RELAXED) < until[i])
-			sched_yield();
+			usleep(50);
 	}
 }
 
