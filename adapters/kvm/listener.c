@@ -259,7 +259,8 @@ static void inherit(struct gm_kvm *kvm, struct slot *leaver)
 	heir->set = true;
 	heir->leaver = NULL;
 	kvm->by_number[heir->number - kvm->opts.slot_first] = heir;
-	gmi_kvm_rings_forget(kvm, leaver);
+	/* Their pages are not protected again yet: what is written to them until then is the heir's. */
+	gmi_kvm_rings_pass_on(kvm, leaver, heir);
 	leaver->number = NO_NUMBER;
 	leaver->set = false;
 }

@@ -99,13 +99,13 @@ int gmi_kvm_rings_sync(struct gm_kvm *kvm)
 	return 0;
 }
 
-void gmi_kvm_rings_forget(struct gm_kvm *kvm, const struct slot *slot)
+void gmi_kvm_rings_pass_on(struct gm_kvm *kvm, const struct slot *slot, struct slot *heir)
 {
 	size_t i;
 
 	for (i = 0; i < kvm->written_count; i++) {
 		if (kvm->written[i].slot == slot)
-			kvm->written[i].slot = NULL;
+			kvm->written[i].slot = heir;
 	}
 }
 

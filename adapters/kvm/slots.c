@@ -120,7 +120,7 @@ void gmi_kvm_number_give(struct gm_kvm *kvm, struct slot *slot)
 {
 	uint32_t number = slot->number - kvm->opts.slot_first;
 
-	gmi_kvm_rings_forget(kvm, slot);
+	gmi_kvm_rings_pass_on(kvm, slot, NULL);
 	kvm->by_number[number] = NULL;
 	kvm->numbered--;
 	if (number < kvm->number_hint)

@@ -152,8 +152,8 @@ void gmi_kvm_log_hand_over(struct gm_kvm *kvm, struct slot *slot);
 
 /* ring.c: marks what is in the rings. Nothing without rings. */
 int gmi_kvm_rings_sync(struct gm_kvm *kvm);
-/* The slot goes: nothing of it is marked any more. */
-void gmi_kvm_rings_forget(struct gm_kvm *kvm, const struct slot *slot);
+/* The slot goes: what KVM has not reset of it is its heir's, or, with NULL, is not marked any more. */
+void gmi_kvm_rings_pass_on(struct gm_kvm *kvm, const struct slot *slot, struct slot *heir);
 void gmi_kvm_rings_free(struct gm_kvm *kvm);
 
 /* listener.c */
