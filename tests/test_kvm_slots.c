@@ -9,6 +9,29 @@
 
 #define PAGE UINT64_C(4096)
 
+/* The linker puts these in the way of the library and the adapter: the n-th allocation from now on fails, once. */
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_reallocarray(void *old, size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_reallocarray(void *old, size_t count, size_t bytes);
+
+static unsigned allocations_left; /* until the one that fails; 0: none does */
+
+static bool fails_now(void)
+{
+	return allocations_left != 0 && --allocations_left == 0;
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+	return fails_now() ? NULL : __real_calloc(count, bytes);
+}
+
+void *__wrap_reallocarray(void *old, size_t count, size_t bytes)
+{
+	return fails_now() ? NULL : __real_reallocarray(old, count, bytes);
+}
+
 static struct fake_kvm *fake;
 static struct gm_kvm *kvm;
 static struct gm_space *space;
@@ -67,10 +90,11 @@ static int change(struct gm_region *out, struct gm_region *in, struct gm_error *
 {
 	struct gm_update *update = gm_update_begin(space);
 
+	/* What fails here, the commit says too. */
 	if (out != NULL)
-		assert_int_equal(gm_update_remove(update, out), 0);
+		gm_update_remove(update, out);
 	if (in != NULL)
-		assert_int_equal(gm_update_insert(update, in), 0);
+		gm_update_insert(update, in);
 	return gm_update_commit(update, error);
 }
 
@@ -460,6 +484,80 @@ static void test_two_machines(void **state)
 	free(other);
 }
 
+/* One step of the life of a VM, of which each allocation fails in turn: -ENOMEM, and nothing has happened. */
+enum step { STEP_NEW, STEP_ATTACH, STEP_UPDATE, STEP_LOG, STEP_VCPU, STEPS };
+
+static int take_step(enum step step, struct gm_region *more)
+{
+	struct gm_kvm_opts opts = { .size = sizeof(opts), .ioctl = fake_ioctl, .opaque = fake, .log = GM_KVM_LOG_RING };
+	struct gm_error error = { 0, "" };
+	int r = 0, fd;
+
+	switch (step) {
+	case STEP_NEW:
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		r = gm_kvm_new(fd, &opts, &kvm, &error);
+		close(fd);
+		break;
+	case STEP_ATTACH:
+		r = gm_kvm_attach(kvm, space, &error);
+		break;
+	case STEP_UPDATE:
+		r = change(NULL, more, &error);
+		break;
+	case STEP_LOG:
+		r = gm_kvm_log_start(kvm, NULL, &error);
+		break;
+	default:
+		/* What can't be mapped is found out behind the allocations. */
+		r = gm_kvm_add_vcpu(kvm, -1, &error);
+		r = r == -EBADF ? 0 : r;
+		break;
+	}
+	if (r == -ENOMEM)
+		assert_true(error.code == r && error.text[0] != '\0');
+	return r;
+}
+
+static void test_memory(void **state)
+{
+	unsigned failed[STEPS] = { 0 }, at, i;
+	struct gm_region *more = make("more", 500, 3, 0, 4096), *region;
+	struct gm_error error;
+	char name[GM_NAME_MAX];
+	int r;
+
+	(void)state;
+	assert_int_equal(gm_space_new(NULL, &space, &error), 0);
+	/* More than there is room for at first. */
+	for (i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "ram%u", i);
+		region = make(name, i * 2, 1, 0, 4096);
+		assert_int_equal(change(NULL, region, &error), 0);
+		gm_region_unref(region);
+	}
+	for (enum step step = STEP_NEW; step < STEPS; step++) {
+		for (at = 1;; at++) {
+			allocations_left = at;
+			r = take_step(step, more);
+			if (r == 0)
+				break;
+			assert_int_equal(allocations_left, 0);
+			assert_int_equal(r, -ENOMEM);
+			failed[step]++;
+			if (step > STEP_ATTACH)
+				fake_equals(fake, space, 0);
+			else
+				assert_int_equal(fake_count(fake), 0);
+		}
+		allocations_left = 0;
+	}
+	fake_equals(fake, space, 0);
+	assert_true(failed[STEP_NEW] == 1 && failed[STEP_ATTACH] > 40 && failed[STEP_UPDATE] > 1);
+	assert_true(failed[STEP_VCPU] == 2);
+	gm_region_unref(more);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -471,6 +569,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_every_refusal, begin, end),
 		cmocka_unit_test_setup_teardown(test_stale, begin, end),
 		cmocka_unit_test_setup_teardown(test_two_machines, begin, end),
+		cmocka_unit_test_setup_teardown(test_memory, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
