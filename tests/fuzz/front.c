@@ -44,6 +44,9 @@ struct run {
 	bool is_attached;
 	bool refuses;     /* the listener that comes after the front-end's */
 	bool has_refuser; /* there is one */
+	struct gm_dirty_reader
+		*reader; /* of a region of which the back-end has logged a page; NULL: nothing to expect */
+	uint64_t logged; /* where in it */
 	int file, event;
 };
 
@@ -233,32 +236,61 @@ static void do_ring_stop(struct run *run)
 		fuzz_check(!run->peer.rings[queue].runs);
 }
 
-/* The back-end logs a page of some region; and some bytes of its log are anything. */
+/* What was logged is dirty by now, whatever has become of the region and of the log since. */
+static void expect_logged(struct run *run)
+{
+	if (run->reader != NULL && is_good(run))
+		fuzz_check(gm_dirty_is_marked(run->reader, gm_offset(run->logged)));
+	gm_dirty_reader_free(run->reader);
+	run->reader = NULL;
+}
+
+/* The back-end logs a page of some region. */
+static void log_page(struct run *run, const struct gm_region *region, uint64_t offset)
+{
+	uint64_t page = (gm_region_first(region).value + offset) / FUZZ_PAGE;
+	uint8_t byte;
+
+	if (gm_dirty_reader_new(gm_region_dirty(region), &run->reader) != 0)
+		return;
+	run->logged = offset;
+	/* The log is as long as the memory that is logged. */
+	fuzz_check(page / 8 < run->peer.log_bytes);
+	fuzz_check(pread(run->peer.log, &byte, 1, (off_t)(page / 8)) == 1);
+	byte |= (uint8_t)(1u << page % 8);
+	fuzz_check(pwrite(run->peer.log, &byte, 1, (off_t)(page / 8)) == 1);
+}
+
+/* By its first byte: anything is written into the log, a page is logged, it is looked at. */
 static void do_log_page(struct run *run)
 {
-	struct thing *thing = &run->things[fuzz_u8(&run->input) % THINGS_MAX];
-	uint64_t page = fuzz_u8(&run->input) % 8, at;
-	struct gm_dirty_reader *reader = NULL;
+	uint8_t form = fuzz_u8(&run->input);
+	const struct thing *thing = &run->things[form % THINGS_MAX];
+	uint64_t offset = fuzz_u8(&run->input) % 8 * FUZZ_PAGE;
 	unsigned char junk[16];
-	bool logs = false;
 
-	fuzz_bytes(&run->input, junk, sizeof(junk));
-	if (run->peer.log >= 0 && (run->peer.features & F_LOG_ALL) && is_good(run) && run->is_attached &&
-	    thing->stands && is_shown(thing->region) && gm_region_dirty(thing->region) != NULL &&
-	    page * FUZZ_PAGE < gm_region_bytes(thing->region))
-		logs = gm_dirty_reader_new(gm_region_dirty(thing->region), &reader) == 0;
-	if (run->peer.log >= 0)
-		(void)!pwrite(run->peer.log, junk, run->peer.log_bytes < sizeof(junk) ? 0 : sizeof(junk), 0);
-	if (logs) {
-		at = gm_region_first(thing->region).value / FUZZ_PAGE + page;
-		/* It is as long as the memory that is logged. */
-		fuzz_check(at / 8 < run->peer.log_bytes);
-		junk[0] = 0xff;
-		fuzz_check(pwrite(run->peer.log, junk, 1, (off_t)(at / 8)) == 1);
+	if (run->peer.log < 0 || !(run->peer.features & F_LOG_ALL) || !is_good(run) || !run->is_attached) {
+		(void)!gm_vu_front_log_sync(run->front);
+		return;
 	}
-	if (gm_vu_front_log_sync(run->front) == 0 && logs)
-		fuzz_check(gm_dirty_is_marked(reader, gm_offset(page * FUZZ_PAGE)));
-	gm_dirty_reader_free(reader);
+	if (form >= 0xc0) {
+		fuzz_bytes(&run->input, junk, sizeof(junk));
+		(void)!pwrite(run->peer.log, junk, sizeof(junk), 0);
+	}
+	if (run->reader == NULL && thing->stands && is_shown(thing->region) && gm_region_dirty(thing->region) != NULL &&
+	    offset < gm_region_bytes(thing->region))
+		log_page(run, thing->region, offset);
+	/* Else later: until then the log may be replaced, or the region removed. */
+	if (!(form & 0x20) && gm_vu_front_log_sync(run->front) == 0)
+		expect_logged(run);
+}
+
+static void do_log(struct run *run)
+{
+	bool on = fuzz_u8(&run->input) & 1;
+
+	if (gm_vu_front_log(run->front, on, NULL) == 0 && !on)
+		expect_logged(run);
 }
 
 static void do_config(struct run *run)
@@ -324,7 +356,7 @@ static void do_operation(struct run *run)
 		do_ring_stop(run);
 		break;
 	case 5:
-		(void)!gm_vu_front_log(run->front, fuzz_u8(&run->input) & 1, NULL);
+		do_log(run);
 		break;
 	case 6:
 		do_log_page(run);
@@ -376,6 +408,7 @@ static void open_run(struct run *run, int *ret_front)
 static void close_run(struct run *run)
 {
 	peer_close(&run->peer);
+	gm_dirty_reader_free(run->reader);
 	run->refuses = false;
 	if (run->has_refuser)
 		fuzz_check(gm_space_remove_listener(run->space, "refuser") == 0);

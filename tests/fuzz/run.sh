@@ -42,12 +42,14 @@ for name in "$@"; do
 	if [ -n "$merge" ]; then
 		rm -rf $build/merged
 		mkdir $build/merged
-		# Lines that are reached count, not how often: that makes ten times as many inputs.
+		# What was put there by hand stays: its name has a dash. Lines that are reached count, not how often: that would make ten
+		# times as many inputs.
+		find "$given" -type f -name '*-*' -exec cp {} $build/merged \;
 		$program -set_cover_merge=1 -use_counters=0 -max_len=$bytes_max $build/merged "$given" "$kept" >"$build/$name.log" 2>&1
-		# What was found once stays, by name.
-		find "$given" -type f ! -name "found-*" -delete
+		find "$given" -type f ! -name '*-*' -delete
 		# Named by what is in them.
 		for input in $build/merged/*; do
+			case $input in *-*) continue ;; esac
 			mv "$input" "$given/$(sha1sum <"$input" | cut -c1-16)"
 		done
 		echo "$name: $(find "$given" -type f | wc -l) inputs"
