@@ -187,9 +187,10 @@ static bool finish_stops(struct blk_connection *connection)
 		queue->is_set = false;
 		queue->is_stopping = false;
 		any = true;
-		/* What it gave back last is told of before the front-end takes the queue. */
+		/* What it gave back last is logged, and told of, before the front-end takes the queue. */
 		if (queue->is_interrupt) {
 			queue->is_interrupt = false;
+			(void)gm_vu_log_sync(connection->vu);
 			(void)gm_vu_notify(connection->vu, i);
 		}
 		gm_vu_queue_stopped(connection->vu, i, next);
