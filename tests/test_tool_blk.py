@@ -173,18 +173,11 @@ class Connections(Base):
             self.assertEqual(server.said(), "")
 
     def test_waits_for_the_dead(self):
-        """The socket of a process that was killed stays for as long as its ring, with what is in flight: another server waits."""
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(self.socket)
-                listener.listen(1)
-                socket.send_fds(theirs, [b"."], [listener.fileno()])
-            os._exit(0)
-        _, fds, _, _ = socket.recv_fds(ours, 1, 1)
-        os.waitpid(pid, 0)
-        timer = threading.Timer(1, os.close, fds)
+        """The socket of a server that was killed stays for as long as its ring, with what is in flight: another server waits."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self.socket)
+        listener.listen(1)
+        timer = threading.Timer(1, listener.close)
         begin = time.monotonic()
         timer.start()
         server = self.serve(image=self.image(4 * MIB))
@@ -192,8 +185,17 @@ class Connections(Base):
         timer.join()
         self.load("check")
         self.assertEqual(server.end()[0], 0)
-        for end in ours, theirs:
-            end.close()
+
+    def test_does_not_disturb(self):
+        """Where somebody serves already, who does not notice even when it serves one front-end only."""
+        image = self.image(4 * MIB)
+        server = self.serve("--once", image=image)
+        process = subprocess.run([TOOL, "blk", "--socket", self.socket, image], capture_output=True, text=True, timeout=60, check=False)
+        self.assertNotEqual(process.returncode, 0)
+        self.assertIn("somebody does already", process.stderr)
+        self.load("check")
+        self.assertEqual(server.process.wait(30), 0)
+        self.assertEqual(server.said(), "")
 
     def test_stopped_before_it_ran(self):
         """What a killed server left in flight is done before the queue is given back, however early it is asked for."""

@@ -4,7 +4,6 @@
  * somebody serves, or that is something else, is not touched.
  */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,8 +13,8 @@
 
 #include "blk.h"
 
-/* How long to wait for a server that was killed, and how often to look. */
-#define DYING_MS  10000
+/* How long to wait for the end of another server, and how often to look. */
+#define DYING_MS  5000
 #define MOMENT_MS 10
 /* Front-ends that wait for their turn. */
 #define BACKLOG 16
@@ -29,56 +28,31 @@ static int new_socket(void)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-enum presence {
-	NOT_OURS, /* somebody serves it, or it is no socket */
-	DYING,
-	GONE,
-};
-
-/* Whether whoever made the socket that @fd is connected to has ended. */
-static bool is_orphan(int fd)
+/*
+ * Whether a socket's name has no socket any more. Asked by one of another kind, which no server notices: to one that serves a single
+ * front-end, a connection would be it.
+ */
+static bool is_gone(const struct sockaddr_un *address)
 {
-	struct ucred maker = { 0 };
-	socklen_t bytes = sizeof(maker);
+	bool gone;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &maker, &bytes) == 0 && maker.pid > 0 &&
-	       kill(maker.pid, 0) < 0 && errno == ESRCH;
-}
-
-static enum presence look(const struct sockaddr_un *address, enum presence before)
-{
-	enum presence presence = NOT_OURS;
-	struct stat status;
-	int fd, r;
-
-	if (lstat(address->sun_path, &status) < 0)
-		return errno == ENOENT ? GONE : NOT_OURS;
-	if (!S_ISSOCK(status.st_mode))
-		return NOT_OURS;
-	fd = new_socket();
 	if (fd < 0)
-		return NOT_OURS;
-	r = connect(fd, (const struct sockaddr *)address, sizeof(*address));
-	if (r < 0 && errno == ECONNREFUSED)
-		presence = GONE;
-	else if (r < 0 && errno == EAGAIN)
-		/* Nobody accepts, and what we asked before is in the way. */
-		presence = before;
-	else if (r == 0 && is_orphan(fd))
-		presence = DYING;
+		return false;
+	gone = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
 	close(fd);
-	return presence;
+	return gone;
 }
 
 /*
- * A server that was killed leaves its name, and a socket that seems to be served until the kernel has taken its ring down, which waits for
+ * A server that was killed leaves its name, and its socket until the kernel has taken its ring down, which waits for
  * transfers in flight. They would reach the image behind our back, when their requests have been done again and others followed: so
- * wait for their end. One that nobody made who lives, but that does not end, is somebody else's who was handed it.
+ * wait for their end.
  */
 static int bind_to(int fd, const struct sockaddr_un *address)
 {
 	static const struct timespec moment = { .tv_nsec = MOMENT_MS * 1000000L };
-	enum presence presence = NOT_OURS;
+	struct stat status;
 	unsigned waited;
 
 	for (waited = 0; waited < DYING_MS; waited += MOMENT_MS) {
@@ -86,10 +60,9 @@ static int bind_to(int fd, const struct sockaddr_un *address)
 			return 0;
 		if (errno != EADDRINUSE)
 			return -1;
-		presence = look(address, presence);
-		if (presence == NOT_OURS)
+		if (lstat(address->sun_path, &status) == 0 && !S_ISSOCK(status.st_mode))
 			break;
-		if (presence == DYING)
+		if (!is_gone(address))
 			(void)nanosleep(&moment, NULL);
 		else if (unlink(address->sun_path) < 0 && errno != ENOENT)
 			return -1;
