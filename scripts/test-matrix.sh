@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.." || exit 1
 [ $# -gt 0 ] || set -- gcc-plain clang-plain gcc-asan clang-asan gcc-tsan clang-tsan
 
 # Tests with threads, by name. Those of one thread have nothing to tell ThreadSanitizer.
-threaded='threads|^space|^dirty|^blk|prealloc|listener|holders|reclaim|view|^example|^tool_run|^wait_free|^scale|^kvm_dirty'
+threaded='threads|^space|^dirty|^blk|prealloc|listener|holders|reclaim|view|^example|^tool_run|^wait_free|^scale|^kvm_(dirty|log)'
 
 # The first report ends a test, and a report is a failure.
 export ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1

@@ -5,6 +5,8 @@
  */
 #include "kvm_fake.h"
 
+#include <pthread.h>
+
 #define PAGE    UINT64_C(4096)
 #define REGIONS 12
 #define PAGES   130 /* of each: two words, and two bits of the third */
@@ -422,6 +424,125 @@ static void test_vcpus(void **state)
 }
 
 /*
+ * In between: what others do while an update is prepared and not committed
+ */
+
+struct meddler {
+	bool refuses, starts;
+};
+
+static int meddle(void *opaque, const struct gm_change *changed, struct gm_error *error)
+{
+	struct meddler *meddler = opaque;
+
+	(void)changed;
+	assert_int_equal((meddler->starts ? gm_kvm_log_start : gm_kvm_log_stop)(kvm, NULL, error), 0);
+	assert_int_equal(gm_kvm_dirty_sync(kvm, error), 0);
+	return meddler->refuses ? -EPERM : 0;
+}
+
+static void check_flags(bool logged, size_t count)
+{
+	uint32_t flags = logged ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	struct gm_kvm_slot slots[8];
+	size_t i;
+
+	fake_equals(fake, space, 0);
+	assert_int_equal(gm_kvm_slots(kvm, slots, 8), count);
+	for (i = 0; i < count; i++) {
+		assert_int_equal(slots[i].flags, flags);
+		assert_int_equal(fake->slots[slots[i].number].flags, flags);
+	}
+}
+
+/* One that keeps its place, one whose place is taken by another, one that goes, one that comes; and logging is switched meanwhile. */
+static void test_between(void **state)
+{
+	struct meddler meddler = { false, false };
+	struct gm_listener listener = { .size = sizeof(listener), .name = "z", .opaque = &meddler, .prepare = meddle };
+	struct gm_region *out[3], *in[3], *stays;
+	struct gm_update *update;
+	struct gm_error error;
+	unsigned i, number;
+
+	(void)state;
+	for (number = 0; number < 12; number++) {
+		begin(logs[number % 3]);
+		stays = make("stays", 7, 0, 4096);
+		out[0] = make("renamed", 0, 0, 4096);
+		out[1] = make("shrinks", 1, 0, 4096);
+		out[2] = make("goes", 2, 0, 4096);
+		in[0] = make("heir", 0, 0, 4096);
+		in[1] = make("other", 1, 0, 8192);
+		in[2] = make("comes", 3, 0, 4096);
+		assert_int_equal(change(NULL, stays), 0);
+		for (i = 0; i < 3; i++)
+			assert_int_equal(change(NULL, out[i]), 0);
+		meddler.starts = number / 3 % 2;
+		meddler.refuses = false;
+		assert_int_equal(gm_space_add_listener(space, &listener, &error), 0);
+		meddler.refuses = number / 6;
+		assert_int_equal((meddler.starts ? gm_kvm_log_stop : gm_kvm_log_start)(kvm, NULL, &error), 0);
+		check_flags(!meddler.starts, 4);
+		update = gm_update_begin(space);
+		for (i = 0; i < 3; i++) {
+			gm_update_remove(update, out[i]);
+			gm_update_insert(update, in[i]);
+		}
+		assert_int_equal(gm_update_commit(update, &error), meddler.refuses ? -EPERM : 0);
+		check_flags(meddler.starts, 4);
+		gm_region_unref(stays);
+		for (i = 0; i < 3; i++) {
+			gm_region_unref(out[i]);
+			gm_region_unref(in[i]);
+		}
+		end(NULL);
+	}
+}
+
+static void *sync_and_switch(void *stop)
+{
+	struct gm_error error;
+	unsigned i;
+
+	for (i = 0; !__atomic_load_n((bool *)stop, __ATOMIC_RELAXED); i++) {
+		assert_int_equal(gm_kvm_dirty_sync(kvm, &error), 0);
+		assert_int_equal((i % 2 ? gm_kvm_log_stop : gm_kvm_log_start)(kvm, NULL, &error), 0);
+		assert_true(gm_kvm_slots(kvm, NULL, 0) <= 4);
+		assert_int_equal(gm_kvm_error(kvm, &error), 0);
+	}
+	return NULL;
+}
+
+/* Any thread may ask for anything while another one changes the space. */
+static void test_threads(void **state)
+{
+	struct gm_region *regions[4];
+	bool stop = false;
+	pthread_t thread;
+	unsigned i;
+
+	(void)state;
+	begin(GM_KVM_LOG_MANUAL);
+	for (i = 0; i < 4; i++)
+		regions[i] = make((const char *[]){ "a", "b", "c", "d" }[i], i % 3, 0, 4096);
+	assert_int_equal(pthread_create(&thread, NULL, sync_and_switch, &stop), 0);
+	for (i = 0; i < 5000; i++) {
+		/* The last one takes the first one's place. */
+		assert_int_equal(change(NULL, regions[i % 3]), 0);
+		if (i % 3 == 0)
+			assert_int_equal(change(regions[0], regions[3]), 0);
+		assert_int_equal(change(i % 3 ? regions[i % 3] : regions[3], NULL), 0);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	fake_equals(fake, space, 0);
+	for (i = 0; i < 4; i++)
+		gm_region_unref(regions[i]);
+	end(NULL);
+}
+
+/*
  * Random
  */
 
@@ -545,6 +666,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_switches, end),    cmocka_unit_test_teardown(test_order, end),
 		cmocka_unit_test_teardown(test_removal, end),     cmocka_unit_test_teardown(test_inheritance, end),
 		cmocka_unit_test_teardown(test_refusals, end),    cmocka_unit_test_teardown(test_vcpus, end),
+		cmocka_unit_test_teardown(test_between, end),     cmocka_unit_test_teardown(test_threads, end),
 		cmocka_unit_test_teardown(test_random_logs, end),
 	};
 
