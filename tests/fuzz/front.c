@@ -273,7 +273,8 @@ static void do_log_page(struct run *run)
 		(void)!gm_vu_front_log_sync(run->front);
 		return;
 	}
-	if (form >= 0xc0) {
+	/* Not over what is to be looked for. */
+	if (form >= 0xc0 && run->reader == NULL) {
 		fuzz_bytes(&run->input, junk, sizeof(junk));
 		(void)!pwrite(run->peer.log, junk, sizeof(junk), 0);
 	}

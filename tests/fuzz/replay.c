@@ -16,6 +16,8 @@
 #define INPUT_MAX (64 * 1024)
 /* For all of them. A program that hangs is killed. */
 #define SECONDS_MAX 250
+/* How Meson knows a test that could not be run. */
+#define SKIPPED 77
 
 static unsigned runs;
 
@@ -48,8 +50,8 @@ static void replay_file(const char *path)
 		die(path);
 	fprintf(stderr, "%s\n", path);
 	if (LLVMFuzzerTestOneInput(data, bytes) != 0) {
-		fprintf(stderr, "%s: was not run\n", path);
-		exit(1);
+		printf("this machine lacks what it takes: sockets, or membarrier(2) for the guard\n");
+		exit(SKIPPED);
 	}
 	free(data);
 	runs++;
