@@ -24,6 +24,7 @@ bytes_max=768
 
 if [ ! -f $build/build.ninja ]; then
 	rm -rf $build
+	mkdir -p build
 	CC=clang meson setup $build -Dfuzz=true -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=all' >$build.log 2>&1 || {
 		cat $build.log
