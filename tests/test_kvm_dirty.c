@@ -270,6 +270,23 @@ static void copy_dirty(struct copy *copy)
 	}
 }
 
+/* A machine that does other things lets the vCPU wait, but not for ever. */
+static void wait_for_writes(const struct gm_region *region)
+{
+	for (unsigned i = 0; i < 100000 && number_at(region, SPIN - 1) == 0; i++)
+		usleep(100);
+	assert_true(number_at(region, SPIN - 1) != 0);
+}
+
+static void wait_for_exits(void)
+{
+	unsigned long before = __atomic_load_n(&guest.mmio, __ATOMIC_RELAXED);
+
+	for (unsigned i = 0; i < 100000 && __atomic_load_n(&guest.mmio, __ATOMIC_RELAXED) == before; i++)
+		usleep(100);
+	assert_true(__atomic_load_n(&guest.mmio, __ATOMIC_RELAXED) > before);
+}
+
 static int spin_result;
 
 static void *spin(void *opaque)
@@ -288,6 +305,7 @@ static unsigned long copy_and_unplug(struct copy *copy, unsigned rounds)
 	copy->region = make(0, SPIN);
 	assert_int_equal(gm_dirty_reader_new(gm_region_dirty(copy->region), &copy->reader), 0);
 	change(NULL, copy->region);
+	wait_for_writes(copy->region);
 	for (round = 0; round < rounds; round++) {
 		if (gm_kvm_dirty_sync(kvm, &error) != 0)
 			fail_msg("%s", error.text);
@@ -319,8 +337,9 @@ static void check_running(enum gm_kvm_log log)
 	assert_int_equal(gm_kvm_log_start(kvm, NULL, &error), 0);
 	guest_list(&guest)[0] = 0;
 	assert_int_equal(pthread_create(&thread, NULL, spin, &guest), 0);
-	for (round = 0; round < (quick ? ROUNDS / 2 : 4 * ROUNDS); round++)
+	for (round = 0; round < (quick ? ROUNDS / 2 : 2 * ROUNDS); round++)
 		copied += copy_and_unplug(&copy, 1 + (unsigned)test_below(&random, 6));
+	wait_for_exits();
 	__atomic_store_n(&guest_list(&guest)[0], 1, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	assert_int_equal(spin_result, 0);
