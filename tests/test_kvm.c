@@ -451,6 +451,9 @@ static void test_guest_memfd(void **state)
 		end(NULL);
 		test_skip("this KVM has no guest_memfd that can be mapped");
 	}
+	opts.size = 4;
+	assert_int_equal(gm_kvm_region_new_guest_memfd(kvm, &opts, &region, &error), -EINVAL);
+	opts.size = sizeof(opts);
 	opts.dirty_page_bytes = 4096;
 	assert_int_equal(gm_kvm_region_new_guest_memfd(kvm, &opts, &region, &error), -EOPNOTSUPP);
 	opts.dirty_page_bytes = 0;

@@ -83,20 +83,29 @@ static int enable(const struct gm_kvm *kvm, uint32_t capability, uint64_t argume
 	return gmi_kvm_call(kvm, kvm->vm_fd, KVM_ENABLE_CAP, &enable);
 }
 
-/* A shorter struct means defaults; a longer one is good while the surplus is zero. */
-static int copy_options(struct gm_kvm_opts *ours, const struct gm_kvm_opts *theirs, struct gm_error *error)
+int gmi_kvm_copy_options(void *ours, size_t known, const void *theirs)
 {
-	size_t i;
+	size_t size, i;
 
-	if (theirs == NULL)
-		return 0;
-	if (theirs->size < sizeof(theirs->size))
-		return gmi_kvm_error(error, -EINVAL, "KVM options without their size");
-	for (i = sizeof(*ours); i < theirs->size; i++) {
+	memcpy(&size, theirs, sizeof(size));
+	if (size < sizeof(size))
+		return -EINVAL;
+	for (i = known; i < size; i++) {
 		if (((const unsigned char *)theirs)[i] != 0)
-			return gmi_kvm_error(error, -E2BIG, "KVM options of a newer library");
+			return -E2BIG;
 	}
-	memcpy(ours, theirs, theirs->size < sizeof(*ours) ? theirs->size : sizeof(*ours));
+	memset(ours, 0, known);
+	memcpy(ours, theirs, size < known ? size : known);
+	return 0;
+}
+
+static int take_options(struct gm_kvm_opts *ours, const struct gm_kvm_opts *theirs, struct gm_error *error)
+{
+	int r = theirs == NULL ? 0 : gmi_kvm_copy_options(ours, sizeof(*ours), theirs);
+
+	if (r < 0)
+		return gmi_kvm_error(error, r,
+				     r == -E2BIG ? "KVM options of a newer library" : "KVM options without their size");
 	if ((unsigned)ours->log > GM_KVM_LOG_RING)
 		return gmi_kvm_error(error, -EINVAL, "KVM option log: %u is no kind of log", (unsigned)ours->log);
 	if (ours->ring_entries != 0 && ours->log != GM_KVM_LOG_RING)
@@ -235,7 +244,7 @@ KVM_PUBLIC int gm_kvm_new(int vm_fd, const struct gm_kvm_opts *opts, struct gm_k
 	kvm->vm_fd = -1;
 	kvm->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
 	pthread_mutex_init(&kvm->mutex, NULL);
-	r = copy_options(&kvm->opts, opts, error);
+	r = take_options(&kvm->opts, opts, error);
 	if (r == 0)
 		r = take_vm(kvm, vm_fd, error);
 	if (r == 0)

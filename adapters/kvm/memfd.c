@@ -35,11 +35,14 @@ KVM_PUBLIC int gm_kvm_region_new_guest_memfd(struct gm_kvm *kvm, const struct gm
 	struct gm_region_opts opts;
 	int r;
 
-	/* Options of another version of the library would have to be known here to be passed on. */
-	if (caller_opts == NULL || caller_opts->size != sizeof(opts))
-		return gmi_kvm_error(error, -EINVAL,
-				     "region of guest_memfd without options, or with those of another library");
-	opts = *caller_opts;
+	if (caller_opts == NULL)
+		return gmi_kvm_error(error, -EINVAL, "region of guest_memfd without options");
+	r = gmi_kvm_copy_options(&opts, sizeof(opts), caller_opts);
+	if (r < 0)
+		return gmi_kvm_error(error, r,
+				     r == -E2BIG ? "region options of a newer library"
+						 : "region options without their size");
+	opts.size = sizeof(opts);
 	r = check(kvm, &opts, error);
 	if (r < 0)
 		return r;

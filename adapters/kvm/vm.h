@@ -117,6 +117,12 @@ int gmi_kvm_call(const struct gm_kvm *kvm, int fd, unsigned long request, void *
 /* @items with room for @count items of @bytes each; *room is what it has. NULL without memory, and @items as it was. */
 void *gmi_kvm_reserve(void *items, size_t *room, size_t count, size_t bytes);
 
+/*
+ * Copies a caller's options, which begin with their size, over *ours: what a shorter struct lacks is zero; a longer one is good while the
+ * surplus is zero. Return: 0; -EINVAL; -E2BIG.
+ */
+int gmi_kvm_copy_options(void *ours, size_t known, const void *theirs);
+
 /* slots.c */
 bool gmi_kvm_wants_slot(const struct gm_region *region);
 int gmi_kvm_slot_flags(const struct gm_kvm *kvm, const struct gm_region *region, uint32_t *ret_flags,
