@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * Workloads against a server of vhost-user-blk:	blk_load SOCKET check|survive|truncate|vanish|stop|flood|load [name=value]...
+ * Workloads against a server of vhost-user-blk:	blk_load SOCKET check|survive|truncate|punch|vanish|stop|flood|load [name=value]...
  *
  *	check		each kind of request once or more, and what comes back; plain=1: as old front-ends speak; readonly=1
  *	survive		writes and reads that verify each other, for seconds=N; the server may be killed and started again meanwhile
- *	truncate	rounds=N times takes the memory away under transfers, and gives it back
+ *	truncate	rounds=N times takes the memory away under transfers, and gives it back; what is not in it is verified
+ *	punch		the same with holes, many a round
  *	vanish		takes all memory away under transfers, rings too, and is gone
  *	load		op=randread|randwrite|seqread|seqwrite depth=N block=N for seconds=N; prints requests per second
  *
@@ -12,6 +13,7 @@
  */
 #include "blk_front.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,12 +275,10 @@ static uint64_t block_of(const struct slot *slot)
 	return (uint64_t)(slot - slots) * SLOT_BLOCKS + slot->block;
 }
 
-static bool next_verified(struct slot *slot)
+static bool begin_verified(struct slot *slot)
 {
 	unsigned char data[BLOCK];
 
-	if (now() > end)
-		return false;
 	slot->block = random_below(SLOT_BLOCKS);
 	slot->is_write = slot->written[slot->block] == 0 || random_below(2);
 	if (slot->is_write) {
@@ -288,6 +288,11 @@ static bool next_verified(struct slot *slot)
 	}
 	add(slot, block_of(slot) * BLOCK);
 	return true;
+}
+
+static bool next_verified(struct slot *slot)
+{
+	return now() <= end && begin_verified(slot);
 }
 
 static void verify(struct slot *slot, uint8_t status)
@@ -310,13 +315,18 @@ static void connect_again(void)
 	front_connect(&front);
 }
 
-static void survive(void)
+static void connect_for_blocks(void)
 {
 	options.block = BLOCK;
 	front_connect(&front);
 	if (disk_blocks() < (uint64_t)options.queues * options.depth * SLOT_BLOCKS)
 		front_die("the image is too small");
 	make_slots();
+}
+
+static void survive(void)
+{
+	connect_for_blocks();
 	end = now() + options.seconds;
 	turn_over(verify, next_verified, connect_again);
 	front_disconnect(&front);
@@ -324,48 +334,87 @@ static void survive(void)
 }
 
 /*
- * truncate
+ * truncate, punch: half of the buffers are in memory that goes; the other half's data is verified all the while
  */
 
-static bool next_counted(struct slot *slot)
+static bool goes(const struct slot *slot)
+{
+	return slot->segment.at.value >= FRONT_HIGH;
+}
+
+static bool next_beside(struct slot *slot)
 {
 	if (sequence++ > options.queues * UINT64_C(200))
 		return false;
+	if (!goes(slot))
+		return begin_verified(slot);
+	/* Not touched here: it would be our own SIGBUS. */
 	slot->is_write = random_below(2);
-	add(slot, random_below(disk_blocks()) * options.block);
+	slot->block = random_below(SLOT_BLOCKS);
+	add(slot, block_of(slot) * BLOCK);
 	return true;
 }
 
 static void count(struct slot *slot, uint8_t status)
 {
+	if (!goes(slot)) {
+		verify(slot, status);
+		return;
+	}
 	if (status == VBLK_S_OK)
 		return;
-	/* Only what is in the part that goes can fail. */
-	if (slot->segment.at.value < FRONT_HIGH)
-		front_die("a request in good memory failed");
 	failed++;
 	/* Once is enough: the rest of the round is as it was. */
 	if (ftruncate(front.memfd, 2 * FRONT_REGION_BYTES) < 0)
 		front_die("ftruncate");
 }
 
+static void say_rounds(void)
+{
+	front_disconnect(&front);
+	printf("rounds=%u requests=%llu failed=%llu\n", options.rounds, (unsigned long long)completed,
+	       (unsigned long long)failed);
+}
+
 static void truncate_often(void)
 {
 	unsigned i;
 
-	front_connect(&front);
-	make_slots();
+	connect_for_blocks();
 	for (i = 0; i < options.rounds; i++) {
 		sequence = 0;
 		if (ftruncate(front.memfd, FRONT_REGION_BYTES) < 0)
 			front_die("ftruncate");
-		turn_over(count, next_counted, NULL);
+		turn_over(count, next_beside, NULL);
 		if (ftruncate(front.memfd, 2 * FRONT_REGION_BYTES) < 0)
 			front_die("ftruncate");
 	}
-	front_disconnect(&front);
-	printf("rounds=%u requests=%llu failed=%llu\n", options.rounds, (unsigned long long)completed,
-	       (unsigned long long)failed);
+	say_rounds();
+}
+
+/* A hole reads as zeros and takes writes: nothing fails. */
+static void punch(struct slot *slot, uint8_t status)
+{
+	if (!goes(slot)) {
+		verify(slot, status);
+		return;
+	}
+	expect("request", status, VBLK_S_OK);
+	if (fallocate(front.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FRONT_REGION_BYTES, FRONT_REGION_BYTES) <
+	    0)
+		front_die("fallocate");
+}
+
+static void punch_often(void)
+{
+	unsigned i;
+
+	connect_for_blocks();
+	for (i = 0; i < options.rounds; i++) {
+		sequence = 0;
+		turn_over(punch, next_beside, NULL);
+	}
+	say_rounds();
 }
 
 static void vanish(void)
@@ -378,7 +427,7 @@ static void vanish(void)
 	make_slots();
 	sequence = 0;
 	for (i = 0; i < options.queues * options.depth; i++)
-		(void)next_counted(&slots[i]);
+		(void)next_beside(&slots[i]);
 	for (i = 0; i < options.queues; i++)
 		front_kick(&front, i);
 	if (ftruncate(front.memfd, 0) < 0)
@@ -501,13 +550,13 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = { { "check", check },   { "survive", survive }, { "truncate", truncate_often },
-		      { "vanish", vanish }, { "stop", stop_early }, { "flood", flood },
-		      { "load", load } };
+	} modes[] = { { "check", check },       { "survive", survive }, { "truncate", truncate_often },
+		      { "punch", punch_often }, { "vanish", vanish },   { "stop", stop_early },
+		      { "flood", flood },       { "load", load } };
 	int i;
 
 	if (argc < 3)
-		front_die("usage: blk_load SOCKET check|survive|truncate|vanish|stop|flood|load [name=value]...");
+		front_die("usage: blk_load SOCKET check|survive|truncate|punch|vanish|stop|flood|load [name=value]...");
 	for (i = 3; i < argc; i++)
 		set(argv[i]);
 	if (options.queues > FRONT_QUEUES_MAX || options.depth > DEPTH_MAX)
@@ -515,7 +564,7 @@ int main(int argc, char **argv)
 	front_init(&front, argv[1], options.queues, options.size);
 	front.is_plain = options.plain;
 	front.refuse = options.refuse;
-	for (i = 0; i < 7; i++) {
+	for (i = 0; i < (int)(sizeof(modes) / sizeof(modes[0])); i++) {
 		if (strcmp(argv[2], modes[i].name) == 0) {
 			modes[i].run();
 			front_fini(&front);

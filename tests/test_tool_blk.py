@@ -264,6 +264,13 @@ class Connections(Base):
         self.assertEqual(server.end()[0], 0)
         self.assertIn("the machine's memory for it has gone", server.said())
 
+    def test_memory_with_holes(self):
+        server = self.serve(image=self.image(64 * MIB))
+        found = self.load("punch", "rounds=20")
+        self.assertGreater(found["requests"], 20 * 400)
+        self.load("check")
+        self.assertEqual(server.end()[0], 0)
+
     def test_memory_that_vanishes(self):
         """The rings too, which only the guard against SIGBUS makes an error."""
         server = self.serve(image=self.image(64 * MIB))
