@@ -126,7 +126,7 @@ GM_CHECKED int gmi_hot_verdict(const struct gm_view *view, struct gm_gpa at, uin
 						      GMI_LOAD_ORDER(order));                                          \
 			return 0;                                                                                      \
 		}                                                                                                      \
-		if (offset < view->guarded_room && (at.value & (bits / 8 - 1)) == 0 && view->slot) {                   \
+		if (GM_UNLIKELY(offset < view->guarded_room) && (at.value & (bits / 8 - 1)) == 0 && view->slot) {      \
 			uint##bits##_t number = __atomic_load_n((const uint##bits##_t *)(view->hot_hva + offset),      \
 								GMI_LOAD_ORDER(order));                                \
                                                                                                                        \
@@ -148,8 +148,8 @@ GM_CHECKED int gmi_hot_verdict(const struct gm_view *view, struct gm_gpa at, uin
 				gmi_dirty_mark_at(view->hot_dirty, offset);                                            \
 			return 0;                                                                                      \
 		}                                                                                                      \
-		if (offset < view->guarded_room && view->hot_writable && (at.value & (bits / 8 - 1)) == 0 &&           \
-		    view->slot) {                                                                                      \
+		if (GM_UNLIKELY(offset < view->guarded_room) && view->hot_writable &&                                  \
+		    (at.value & (bits / 8 - 1)) == 0 && view->slot) {                                                  \
 			__atomic_store_n((uint##bits##_t *)(view->hot_hva + offset), number, GMI_STORE_ORDER(order));  \
 			if (view->hot_dirty)                                                                           \
 				gmi_dirty_mark_at(view->hot_dirty, offset);                                            \
