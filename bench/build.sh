@@ -36,7 +36,7 @@ quietly ninja -C "$out/library"
 quietly meson install -C "$out/library" --no-rebuild
 PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 export PKG_CONFIG_PATH
-cflags="-O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(pkg-config --cflags guestmem)"
+cflags="-O2 -g $(bench/jumps.sh "$cc") -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(pkg-config --cflags guestmem)"
 common="bench/worker.c bench/places.c bench/queue.c"
 # shellcheck disable=SC2086 # flags and files are words
 {

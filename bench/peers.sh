@@ -60,7 +60,9 @@ build_vm_memory() {
 	# compiled again each time.
 	rm -rf "$out/source"
 	cp -Rp bench/vm-memory "$out/source"
-	if (cd "$out/source" && RUSTC=$rustc CARGO_HOME=$out/cargo CARGO_TARGET_DIR=$out/target "$cargo" build \
+	jumps=''
+	[ "$(uname -m)" != x86_64 ] || jumps='-C llvm-args=-x86-branches-within-32B-boundaries'
+	if (cd "$out/source" && RUSTFLAGS=$jumps RUSTC=$rustc CARGO_HOME=$out/cargo CARGO_TARGET_DIR=$out/target "$cargo" build \
 		--release --offline --config 'source.crates-io.replace-with="debian"' \
 		--config "source.debian.directory=\"$registry\"") >"$out/vm-memory.log" 2>&1; then
 		cp "$out/target/release/peer-vm-memory" "$out/vm-memory"
@@ -76,7 +78,7 @@ build_dpdk() {
 	fi
 	# Only inlined functions are used: nothing to link with.
 	# shellcheck disable=SC2046 # words on purpose
-	${CC:-cc} -std=gnu11 -O3 $(pkg-config --cflags libdpdk) -o "$out/dpdk" bench/dpdk.c >"$out/dpdk.log" 2>&1 || failed dpdk
+	${CC:-cc} -std=gnu11 -O3 $(bench/jumps.sh "${CC:-cc}") $(pkg-config --cflags libdpdk) -o "$out/dpdk" bench/dpdk.c >"$out/dpdk.log" 2>&1 || failed dpdk
 }
 
 # What is not built now shall not be there from before.
