@@ -424,6 +424,34 @@ static void walks_over_several_regions(void **state)
 	end();
 }
 
+/* A walk that begins in a region without a guard, and ends in one with it that was lost. */
+static void walks_into_guarded_memory(void **state)
+{
+	unsigned char *plain = test_pages(2 * PAGE);
+	struct gm_region *region = test_ram("plain", FIRST(0) - 2 * PAGE, 2 * PAGE, plain);
+	struct gm_update *update;
+	unsigned char data[4 * PAGE];
+
+	(void)state;
+	begin();
+	update = gm_update_begin(world.space);
+	assert_int_equal(gm_update_insert(update, region), 0);
+	assert_int_equal(gm_update_commit(update, NULL), 0);
+	gm_region_unref(region);
+	gm_view_enter(&world.view);
+	assert_int_equal(gm_read(&world.view, gm_gpa(FIRST(0) - PAGE), data, 2 * PAGE), 0);
+	assert_int_equal(data[PAGE], BYTE(0));
+	lose_from(world.regions[0], 1);
+	assert_int_equal(gm_read(&world.view, gm_gpa(FIRST(0) - PAGE), data, 2 * PAGE), 0);
+	assert_int_equal(gm_read(&world.view, gm_gpa(FIRST(0) - PAGE), data, 2 * PAGE + 1), -GM_EFAULTED);
+	expect_page_event(&world, FIRST(0) + PAGE, 1);
+	assert_int_equal(gm_read_some(&world.view, gm_gpa(FIRST(0) - PAGE), data, 2 * PAGE + 1), PAGE);
+	assert_int_equal(gm_write(&world.view, gm_gpa(FIRST(0) - PAGE), data, 2 * PAGE + 1), -GM_EFAULTED);
+	expect_no_event();
+	end();
+	munmap(plain, 2 * PAGE);
+}
+
 /* The kernel's own access: it stops at what is gone, and whoever asks afterwards is told. */
 static void iovecs_with_the_kernel(void **state)
 {
@@ -527,6 +555,15 @@ static void read_only_regions(void **state)
 	gm_view_leave(&view);
 	assert_int_equal(gm_view_fini(&view), 0);
 	gm_memory_unref(memory);
+	/* Not reached at all by who reaches RAM only. */
+	assert_int_equal(gm_map_memory(map, GM_ONLY_RAM, &memory), 0);
+	assert_int_equal(gm_view_init(&view, memory, "test", 0), 0);
+	gm_view_enter(&view);
+	assert_int_equal(gm_load_u64(&view, gm_gpa(0), GM_RELAXED, &number), -GM_ENOTRAM);
+	assert_int_equal(gm_store_u64(&view, gm_gpa(0), GM_RELAXED, 1), -GM_ENOTRAM);
+	gm_view_leave(&view);
+	assert_int_equal(gm_view_fini(&view), 0);
+	gm_memory_unref(memory);
 	gm_map_unref(map);
 	gm_region_unref(region);
 	close(fd);
@@ -555,10 +592,15 @@ static void holes_are_zeros(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_access_is_refused),      cmocka_unit_test(everything_else_goes_on),
-		cmocka_unit_test(growing_again_heals_nothing), cmocka_unit_test(walks_over_several_regions),
-		cmocka_unit_test(iovecs_with_the_kernel),      cmocka_unit_test(sections_count),
-		cmocka_unit_test(read_only_regions),           cmocka_unit_test(holes_are_zeros),
+		cmocka_unit_test(each_access_is_refused),
+		cmocka_unit_test(everything_else_goes_on),
+		cmocka_unit_test(growing_again_heals_nothing),
+		cmocka_unit_test(walks_over_several_regions),
+		cmocka_unit_test(walks_into_guarded_memory),
+		cmocka_unit_test(iovecs_with_the_kernel),
+		cmocka_unit_test(sections_count),
+		cmocka_unit_test(read_only_regions),
+		cmocka_unit_test(holes_are_zeros),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,22 +47,6 @@ static void choose_addresses(uint64_t *addresses, size_t count, enum spread spre
 		assert_true(addresses[i - 1] < addresses[i]);
 }
 
-/* Never UINT64_MAX: that is not searched for in these ways. */
-static GMI_WIDE uint64_t rank_widely(const struct gmi_node *node, uint64_t address)
-{
-	return gmi_rank_widely(node, address);
-}
-
-static GMI_WIDE uint64_t rank_few_widely(const struct gmi_node *node, uint64_t address)
-{
-	return gmi_rank_few_widely(node, address);
-}
-
-static GMI_WIDE struct gm_region *floor_widely(const struct gmi_node *root, uint64_t address)
-{
-	return gmi_floor_by(root, address, gmi_seek_widely);
-}
-
 static void look_in_node(const struct gmi_node *node, uint64_t address)
 {
 	uint64_t rank = 0;
@@ -70,16 +54,17 @@ static void look_in_node(const struct gmi_node *node, uint64_t address)
 	while (rank < node->count && node->first[rank] <= address)
 		rank++;
 	assert_int_equal(gmi_rank(node, address), rank);
+	/* That is not searched for in these ways. */
 	if (address == UINT64_MAX)
 		return;
 	assert_int_equal(gmi_rank_plainly(node, address), rank);
 	if (GMI_HAS_WIDE())
-		assert_int_equal(rank_widely(node, address), rank);
+		assert_int_equal(gmi_rank_widely(node, address), rank);
 	if (node->group[0] != UINT64_MAX)
 		return;
 	assert_int_equal(gmi_rank_few_plainly(node, address), rank);
 	if (GMI_HAS_WIDE())
-		assert_int_equal(rank_few_widely(node, address), rank);
+		assert_int_equal(gmi_rank_few_widely(node, address), rank);
 }
 
 static void nodes(void **state)
@@ -115,9 +100,12 @@ static void look_in_tree(const struct gmi_node *root, uint64_t address, struct g
 	assert_ptr_equal(gmi_tree_floor(root, address), floor);
 	if (address == UINT64_MAX)
 		return;
-	assert_ptr_equal(gmi_floor_by(root, address, gmi_seek_plainly), floor);
+	assert_ptr_equal(gmi_floor(root, address), floor);
+	if (root == NULL)
+		return;
+	assert_ptr_equal(gmi_place_region(gmi_seek_plainly(root, address)), floor);
 	if (GMI_HAS_WIDE())
-		assert_ptr_equal(floor_widely(root, address), floor);
+		assert_ptr_equal(gmi_place_region(gmi_seek_widely(root, address)), floor);
 }
 
 /* @there: which of the regions are in the tree; NULL: all. */

@@ -181,6 +181,64 @@ static void works_on_a_fixed_map(void **state)
 	assert_int_equal(gm_view_fini(&view), 0);
 }
 
+/* So many loads, @percent of them in the page at @most and the others in any of the first four. Return: how many of 1000 were in the hot region. */
+static unsigned load_mostly(struct gm_view *view, uint64_t most, unsigned percent)
+{
+	static struct test_random numbers = { 5 };
+	const unsigned count = 20000;
+	unsigned hits = 0, i;
+	uint64_t number = 0;
+
+	for (i = 0; i < count; i++) {
+		const uint64_t page = test_below(&numbers, 100) < percent ? most : test_below(&numbers, 4) * PAGE;
+
+		hits += page - view->hot_first < view->hot_room;
+		assert_int_equal(gm_load_u64(view, gm_gpa(page), GM_RELAXED, &number), 0);
+		assert_int_equal(number, page + 1);
+	}
+	return hits * 1000 / count;
+}
+
+/* The region of most objects is the hot one, also when that is another one later; where there is no such region, none is. */
+static void chooses_its_hot_region(void **state)
+{
+	struct gm_region *ram[4];
+	struct gm_memory *fixed;
+	struct gm_map *map;
+	struct gm_view view;
+	char name[] = "ram0";
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 4; i++, name[3]++) {
+		*(uint64_t *)(void *)(pages + i * PAGE) = i * PAGE + 1;
+		ram[i] = test_ram(name, i * PAGE, PAGE, pages + i * PAGE);
+	}
+	assert_int_equal(gm_map_new(NULL, ram, 4, &map, NULL), 0);
+	for (i = 0; i < 4; i++)
+		gm_region_unref(ram[i]);
+	assert_int_equal(gm_map_memory(map, GM_ONLY_RAM, &fixed), 0);
+	gm_map_unref(map);
+	assert_int_equal(gm_view_init(&view, fixed, "view", 0), 0);
+	gm_memory_unref(fixed);
+	gm_view_enter(&view);
+	/* The first one's, at once. */
+	assert_true(load_mostly(&view, 2 * PAGE, 100) >= 999);
+	assert_true(load_mostly(&view, 2 * PAGE, 90) >= 850);
+	/* Each in a random one of four: hits would be a quarter. */
+	assert_true(load_mostly(&view, 0, 0) <= 50);
+	assert_true(load_mostly(&view, PAGE, 100) >= 900);
+	assert_true(load_mostly(&view, PAGE, 90) >= 850);
+	for (i = 0; i < 8; i++)
+		assert_true(load_mostly(&view, (i & 3) * PAGE, 97) >= 600);
+	/* It is remembered from section to section. */
+	gm_view_leave(&view);
+	gm_view_enter(&view);
+	assert_true(load_mostly(&view, 3 * PAGE, 100) >= 999);
+	gm_view_leave(&view);
+	assert_int_equal(gm_view_fini(&view), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +248,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(keeps_its_snapshot, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(forgets_what_was_replaced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(works_on_a_fixed_map, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(chooses_its_hot_region, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

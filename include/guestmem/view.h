@@ -30,6 +30,7 @@
 GM_BEGIN_DECLS
 
 struct gm_map;
+struct gm_region;
 
 /* Private: what accesses ask of a region that is guarded against memory that faults (<guestmem/guard.h>). */
 struct gmi_guard_head {
@@ -47,7 +48,7 @@ struct gmi_guard_head {
  * The fields are private. They are here so that a view can live in the caller's storage and its hot path be inlined.
  *
  * Two regions are remembered, so that a ring and a buffer in different regions do not push each other out. The hot one is that of
- * an object that was not in it, not always the last. hot_room is the count of offsets at which an object of up to 8 bytes fits, and 0 outside a
+ * most objects, if there is such a region. hot_room is the count of offsets at which an object of up to 8 bytes fits, and 0 outside a
  * section: so a single compare refuses what is out of bounds and what is out of its section. Where the hot region is guarded, hot_room is 0 and
  * guarded_room, which counts while slot is set, in its place: what is not guarded does not pay for what is. The near one is that of the
  * last copy, span or list of iovecs that was in neither; it counts while slot is set.
@@ -80,7 +81,12 @@ struct gm_view {
 	const struct gmi_guard_head *hot_guard;  /* the hot region's guard, where guarded_room is not 0 */
 	const struct gmi_guard_head *near_guard; /* the near region's; NULL: none */
 	char name[GM_VIEW_NAME_MAX];
-	int64_t cool; /* objects to miss the hot region before it is another; away from what each of them reads */
+	/* How the hot region is chosen; away from what each object reads. */
+	int64_t cool;                      /* objects to miss the hot region before that is looked at again */
+	const struct gm_region *candidate; /* whose turn it is, or was last; NULL: none yet in this map */
+	uint32_t stride;                   /* each so manieth object is looked at, while there is no hot region */
+	uint32_t samples, matches;         /* those that were, and those of them in the candidate */
+	uint32_t period;                   /* objects to miss it, once it is the hot one */
 };
 
 /* A snapshot kept beyond its section. In the caller's storage, usually inside a request. Fields are private. */

@@ -32,12 +32,28 @@ GMI_PUBLIC int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, 
 /*
  * The second half of a walk: all its pieces are done. *ret_done: the bytes of those that were done wholly.
  */
+static int read_plainly(const struct gmi_walk *walk, unsigned char *data, uint64_t *ret_done)
+{
+	uint64_t done = 0;
+	unsigned i;
+	int r = 0;
+
+	for (i = 0; i < walk->kept && r == 0; i++) {
+		r = gmi_bytes_read_cold(data + done, walk->pieces[i].hva, walk->pieces[i].bytes);
+		done += r == 0 ? walk->pieces[i].bytes : 0;
+	}
+	*ret_done = done;
+	return r;
+}
+
 static int read_walk(struct gmi_walk *walk, unsigned char *data, uint64_t *ret_done)
 {
 	const struct gmi_piece *piece = NULL;
 	uint64_t done = 0;
 	int r;
 
+	if (GM_LIKELY(walk->is_plain))
+		return read_plainly(walk, data, ret_done);
 	while ((r = gmi_walk_next(walk, &piece)) > 0) {
 		r = gmi_piece_read(piece, data + done);
 		if (r)

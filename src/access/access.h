@@ -66,32 +66,23 @@ static GMI_ALWAYS_INLINE int gmi_region_piece(const struct gm_view *view, struct
 	return 0;
 }
 
-/* Makes a region that is mapped here, and may be read by this view, the hot one. */
-static inline void gmi_view_heat(struct gm_view *view, const struct gm_region *region)
-{
-	view->room = region->room;
-	view->hot_room = region->room;
-	view->guarded_room = region->guarded_room;
-	view->hot_guard = (const struct gmi_guard_head *)region->guarded;
-	view->hot_first = region->range.first.value;
-	view->hot_hva = region->hva;
-	view->hot_writable = region->writable;
-	view->hot_dirty = (const struct gmi_dirty_head *)region->dirty;
-}
-
 /*
- * After an object that was not in the hot region: one in GMI_COOL makes its region the hot one, and the first of a map. If each did,
- * accesses here and there would each wait for the look-up before, to know what the hot region is: whether the next is in it is a
- * guess until then, and a wrong one would cost all of that time. And what is accessed once does not push out what is accessed always.
+ * Which region is the hot one. The first of a map, at once. But whether the next object is in it is a guess until its address was compared,
+ * and where it is one that can't be made, as among objects here and there, wrong guesses cost more than the hits save: a load in one of two
+ * regions takes a sixth longer with a hot region than without. Hits are inlined, and not counted. So after a period of objects that missed
+ * there is no hot region for a while, and all of them come by: each so manieth is looked at, and if all but one of GMI_SAMPLES are in
+ * the candidate, it is hot for the next period, which is twice as long each time. Else the last one's region is the next candidate, and
+ * objects are looked at half as often.
  */
-#define GMI_COOL 64
-static inline void gmi_view_missed(struct gm_view *view, const struct gm_region *region)
-{
-	if (GM_UNLIKELY(--view->cool < 0)) {
-		view->cool = GMI_COOL - 1;
-		gmi_view_heat(view, region);
-	}
-}
+#define GMI_PERIOD_MIN 64
+#define GMI_PERIOD_MAX 4096
+#define GMI_SAMPLES    4
+/* One less than powers of two, for those and their multiples are what devices repeat. */
+#define GMI_STRIDE_MIN 3
+#define GMI_STRIDE_MAX 255
+
+/* For an object of a region that is mapped here and may be read by this view, once cool is below 0. */
+void gmi_view_choose(struct gm_view *view, const struct gm_region *region);
 
 /*
  * Makes a region that this view may access the near one, if nothing else is to be asked whenever it is accessed; and the hot
@@ -103,8 +94,8 @@ static inline void gmi_view_approach(struct gm_view *view, const struct gm_regio
 
 	if (room == 0)
 		return;
-	if (GM_UNLIKELY((view->room | view->guarded_room) == 0) && region->readable != 0)
-		gmi_view_heat(view, region);
+	if (GM_UNLIKELY(view->candidate == NULL) && region->readable != 0)
+		gmi_view_choose(view, region);
 	view->near_first = region->range.first.value;
 	view->near_bytes = room + 7;
 	view->near_hva = region->hva;

@@ -54,45 +54,27 @@ static __attribute__((noinline)) int span_slowly(struct gm_view *view, uint64_t 
 }
 
 /* What lies wholly in a region that may be accessed so with nothing else to ask. */
-static GMI_ALWAYS_INLINE int span(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
-				  struct gm_span *ret_span, gmi_seek_fn *seek)
+GMI_PUBLIC GMI_SEEKING int gmi_span(struct gm_view *view, struct gm_gpa gpa, uint64_t bytes, unsigned access,
+				    struct gm_span *ret_span)
 {
+	const uint64_t at = gpa.value;
 	const struct gm_map *map = view->slot;
 	const struct gm_region *region;
 
 	/* The hot region becomes the near one too: the next span is inlined, and a search saved. */
 	if (gmi_view_approach_hot(view, at, bytes, access))
-		return gm_span(view, gm_gpa(at), bytes, access, ret_span);
+		return gm_span(view, gpa, bytes, access, ret_span);
 	if (GM_UNLIKELY(map == NULL || at == UINT64_MAX))
 		return span_slowly(view, at, bytes, access, ret_span);
-	region = gmi_floor_by(map->root, at, seek);
+	region = gmi_floor(map->root, at);
 	/* What is mapped has no 2^64 bytes, so bytes - 1 only wraps for none. */
 	if (GM_UNLIKELY(region == NULL || at > region->range.last.value || bytes - 1 > region->range.last.value - at ||
 			!is_access(access) || (access & ~region->prot) != 0 ||
 			((region->readable | region->writable) & view->kinds) == 0))
 		return span_slowly(view, at, bytes, access, ret_span);
 	gmi_view_approach(view, region);
-	*ret_span = (struct gm_span){ gm_gpa(at), region->hva + (at - region->range.first.value), bytes };
+	*ret_span = (struct gm_span){ gpa, region->hva + (at - region->range.first.value), bytes };
 	return 0;
-}
-
-static GMI_WIDE int span_widely(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
-				struct gm_span *ret_span)
-{
-	return span(view, at, bytes, access, ret_span, gmi_seek_widely);
-}
-
-static GMI_PLAIN int span_plainly(struct gm_view *view, uint64_t at, uint64_t bytes, unsigned access,
-				  struct gm_span *ret_span)
-{
-	return span(view, at, bytes, access, ret_span, gmi_seek_plainly);
-}
-
-GMI_PUBLIC int gmi_span(struct gm_view *view, struct gm_gpa at, uint64_t bytes, unsigned access,
-			struct gm_span *ret_span)
-{
-	return GMI_HAS_WIDE() ? span_widely(view, at.value, bytes, access, ret_span)
-			      : span_plainly(view, at.value, bytes, access, ret_span);
 }
 
 bool gmi_iovec_add(struct iovec *iovecs, size_t iovecs_max, size_t *count, unsigned char *hva, size_t bytes)
@@ -139,14 +121,19 @@ GMI_PUBLIC int gm_iovecs(struct gm_view *view, struct gm_gpa at, uint64_t bytes,
 	return 0;
 }
 
-GMI_PUBLIC void gmi_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes)
+GMI_PUBLIC GMI_SEEKING void gmi_written(struct gm_view *view, struct gm_gpa at, uint64_t bytes)
 {
-	struct gmi_spot spot;
+	const struct gm_map *map = view->slot;
+	const struct gm_region *region;
 
-	if (gmi_at_hand(view, at.value, bytes, 0, &spot))
-		gmi_mark_spot(&spot, bytes);
-	else if (view->slot != NULL)
-		gmi_mark_range(view->slot, at.value, bytes);
+	if (map == NULL)
+		return;
+	region = GM_LIKELY(at.value != UINT64_MAX) ? gmi_floor(map->root, at.value) : NULL;
+	if (GM_UNLIKELY(region == NULL || at.value > region->range.last.value ||
+			bytes - 1 > region->range.last.value - at.value))
+		gmi_mark_range(map, at.value, bytes);
+	else if (region->dirty != NULL)
+		gmi_mark(region->dirty, at.value - region->range.first.value, bytes);
 }
 
 GMI_PUBLIC void gm_pin_written(struct gm_pin *pin, struct gm_gpa at, uint64_t bytes)

@@ -66,22 +66,22 @@ static __attribute__((noinline)) int load_slowly(struct gm_view *view, uint64_t 
 }
 
 /*
- * Of a region that was found. If it is guarded, that is all: what is not guarded does not pay for the question. The parameters
- * are those of load_slowly() and one more, so that the way here costs its caller no registers.
+ * Of a region that was found, if it is guarded, or it is time to choose the hot region: what has neither does not pay for the questions. The
+ * parameters are those of load_slowly() and one more, so that the way here costs its caller no registers.
  */
-static __attribute__((noinline)) int load_guarded(struct gm_view *view, uint64_t at, unsigned bytes, int order,
-						  void *ret_raw, const struct gm_region *region)
+static __attribute__((noinline)) int load_rarely(struct gm_view *view, uint64_t at, unsigned bytes, int order,
+						 void *ret_raw, const struct gm_region *region)
 {
 	uint64_t offset = at - region->range.first.value;
 
-	if (offset >= region->guarded_room || (region->readable & view->kinds) == 0)
+	if (offset >= gmi_region_room(region) || (region->readable & view->kinds) == 0)
 		return load_slowly(view, at, bytes, order, ret_raw);
-	gmi_view_missed(view, region);
+	if (view->cool < 0)
+		gmi_view_choose(view, region);
 	return load_checked(region->guarded, region->hva + offset, bytes, order, ret_raw);
 }
 
-static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw,
-				  gmi_seek_fn *seek)
+static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned bytes, int order, void *ret_raw)
 {
 	const struct gm_map *map = view->slot;
 	const struct gm_region *region;
@@ -89,13 +89,12 @@ static GMI_ALWAYS_INLINE int load(struct gm_view *view, uint64_t at, unsigned by
 
 	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || (bytes == 1 && at == UINT64_MAX)))
 		return load_slowly(view, at, bytes, order, ret_raw);
-	region = gmi_floor_by(map->root, at, seek);
+	region = gmi_floor(map->root, at);
 	if (GM_UNLIKELY(region == NULL))
 		return load_slowly(view, at, bytes, order, ret_raw);
 	offset = at - region->range.first.value;
-	if (GM_UNLIKELY(offset >= region->room || (region->readable & view->kinds) == 0))
-		return load_guarded(view, at, bytes, order, ret_raw, region);
-	gmi_view_missed(view, region);
+	if (GM_UNLIKELY(--view->cool < 0 || offset >= region->room || (region->readable & view->kinds) == 0))
+		return load_rarely(view, at, bytes, order, ret_raw, region);
 	return gmi_bytes_load(region->hva + offset, bytes, order, ret_raw);
 }
 
@@ -128,23 +127,23 @@ static __attribute__((noinline)) int store_slowly(struct gm_view *view, uint64_t
 	return r ? r : gmi_piece_check(&piece);
 }
 
-/* As load_guarded(). */
-static __attribute__((noinline)) int store_guarded(struct gm_view *view, uint64_t at, unsigned bytes, int order,
-						   const void *raw, const struct gm_region *region)
+/* As load_rarely(). */
+static __attribute__((noinline)) int store_rarely(struct gm_view *view, uint64_t at, unsigned bytes, int order,
+						  const void *raw, const struct gm_region *region)
 {
 	uint64_t offset = at - region->range.first.value;
 	int r;
 
-	if (offset >= region->guarded_room || (region->readable & region->writable & view->kinds) == 0)
+	if (offset >= gmi_region_room(region) || (region->readable & region->writable & view->kinds) == 0)
 		return store_slowly(view, at, bytes, order, raw);
-	gmi_view_missed(view, region);
+	if (view->cool < 0)
+		gmi_view_choose(view, region);
 	r = gmi_bytes_store(region->hva + offset, bytes, order, raw);
 	gmi_mark(region->dirty, offset, bytes);
 	return r ? r : gmi_guarded_check(region->guarded, region->hva + offset, bytes);
 }
 
-static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw,
-				   gmi_seek_fn *seek)
+static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned bytes, int order, const void *raw)
 {
 	const struct gm_map *map = view->slot;
 	const struct gm_region *region;
@@ -153,14 +152,14 @@ static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned b
 
 	if (GM_UNLIKELY(map == NULL || (at & (bytes - 1)) != 0 || (bytes == 1 && at == UINT64_MAX)))
 		return store_slowly(view, at, bytes, order, raw);
-	region = gmi_floor_by(map->root, at, seek);
+	region = gmi_floor(map->root, at);
 	if (GM_UNLIKELY(region == NULL))
 		return store_slowly(view, at, bytes, order, raw);
 	offset = at - region->range.first.value;
 	/* The hot region may be read. */
-	if (GM_UNLIKELY(offset >= region->room || (region->readable & region->writable & view->kinds) == 0))
-		return store_guarded(view, at, bytes, order, raw, region);
-	gmi_view_missed(view, region);
+	if (GM_UNLIKELY(--view->cool < 0 || offset >= region->room ||
+			(region->readable & region->writable & view->kinds) == 0))
+		return store_rarely(view, at, bytes, order, raw, region);
 	r = gmi_bytes_store(region->hva + offset, bytes, order, raw);
 	if (region->dirty != NULL)
 		gmi_dirty_mark_at((const struct gmi_dirty_head *)region->dirty, offset);
@@ -169,35 +168,15 @@ static GMI_ALWAYS_INLINE int store(struct gm_view *view, uint64_t at, unsigned b
 
 /* One function for each size: that is a parameter less, and two questions. */
 #define GMI_DEFINE_OBJECT(bits)                                                                                        \
-	static GMI_WIDE int load_u##bits##_widely(struct gm_view *view, uint64_t at, int order,                        \
-						  uint##bits##_t *ret_number)                                          \
-	{                                                                                                              \
-		return load(view, at, bits / 8, order, ret_number, gmi_seek_widely);                                   \
-	}                                                                                                              \
-	static GMI_PLAIN int load_u##bits##_plainly(struct gm_view *view, uint64_t at, int order,                      \
+	GMI_PUBLIC GMI_SEEKING int gmi_load_u##bits(struct gm_view *view, struct gm_gpa at, int order,                 \
 						    uint##bits##_t *ret_number)                                        \
 	{                                                                                                              \
-		return load(view, at, bits / 8, order, ret_number, gmi_seek_plainly);                                  \
+		return load(view, at.value, bits / 8, order, ret_number);                                              \
 	}                                                                                                              \
-	GMI_PUBLIC int gmi_load_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t *ret_number) \
-	{                                                                                                              \
-		return GMI_HAS_WIDE() ? load_u##bits##_widely(view, at.value, order, ret_number)                       \
-				      : load_u##bits##_plainly(view, at.value, order, ret_number);                     \
-	}                                                                                                              \
-	static GMI_WIDE int store_u##bits##_widely(struct gm_view *view, uint64_t at, int order,                       \
-						   uint##bits##_t number)                                              \
-	{                                                                                                              \
-		return store(view, at, bits / 8, order, &number, gmi_seek_widely);                                     \
-	}                                                                                                              \
-	static GMI_PLAIN int store_u##bits##_plainly(struct gm_view *view, uint64_t at, int order,                     \
+	GMI_PUBLIC GMI_SEEKING int gmi_store_u##bits(struct gm_view *view, struct gm_gpa at, int order,                \
 						     uint##bits##_t number)                                            \
 	{                                                                                                              \
-		return store(view, at, bits / 8, order, &number, gmi_seek_plainly);                                    \
-	}                                                                                                              \
-	GMI_PUBLIC int gmi_store_u##bits(struct gm_view *view, struct gm_gpa at, int order, uint##bits##_t number)     \
-	{                                                                                                              \
-		return GMI_HAS_WIDE() ? store_u##bits##_widely(view, at.value, order, number)                          \
-				      : store_u##bits##_plainly(view, at.value, order, number);                        \
+		return store(view, at.value, bits / 8, order, &number);                                                \
 	}
 
 GMI_DEFINE_OBJECT(8)

@@ -92,6 +92,62 @@ GMI_PUBLIC void gmi_view_moved(struct gm_view *view, const struct gm_map *map)
 	view->hot_writable = 0;
 	view->near_bytes = 0;
 	view->cool = 0;
+	view->candidate = NULL;
+}
+
+/* Makes a region that is mapped here, and may be read by this view, the hot one. */
+static void heat(struct gm_view *view, const struct gm_region *region)
+{
+	view->room = region->room;
+	view->hot_room = region->room;
+	view->guarded_room = region->guarded_room;
+	view->hot_guard = (const struct gmi_guard_head *)region->guarded;
+	view->hot_first = region->range.first.value;
+	view->hot_hva = region->hva;
+	view->hot_writable = region->writable;
+	view->hot_dirty = (const struct gmi_dirty_head *)region->dirty;
+}
+
+static void become_hot(struct gm_view *view, const struct gm_region *region, uint32_t period)
+{
+	heat(view, region);
+	view->candidate = region;
+	view->period = period;
+	view->stride = GMI_STRIDE_MIN;
+	view->cool = (int64_t)period - 1;
+}
+
+static void begin_samples(struct gm_view *view)
+{
+	view->samples = view->matches = 0;
+	view->cool = (int64_t)view->stride - 1;
+}
+
+void gmi_view_choose(struct gm_view *view, const struct gm_region *region)
+{
+	if (view->candidate == NULL) {
+		become_hot(view, region, GMI_PERIOD_MIN);
+		return;
+	}
+	if ((view->room | view->guarded_room) != 0) {
+		view->hot_room = view->room = view->guarded_room = 0;
+		begin_samples(view);
+		return;
+	}
+	view->matches += region == view->candidate;
+	if (++view->samples < GMI_SAMPLES) {
+		view->cool = (int64_t)view->stride - 1;
+		return;
+	}
+	if (view->matches >= GMI_SAMPLES - 1) {
+		become_hot(view, view->candidate, view->period < GMI_PERIOD_MAX ? 2 * view->period : GMI_PERIOD_MAX);
+		return;
+	}
+	view->candidate = region;
+	view->period = GMI_PERIOD_MIN / 2;
+	if (view->stride < GMI_STRIDE_MAX)
+		view->stride = 2 * view->stride + 1;
+	begin_samples(view);
 }
 
 int gmi_view_admits(const struct gm_view *view, const struct gm_region *region, unsigned access)

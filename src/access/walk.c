@@ -23,21 +23,9 @@ static inline int place_piece(const struct gm_view *view, struct gmi_place place
 	return r;
 }
 
-static GMI_WIDE struct gmi_place seek_widely(const struct gmi_node *root, uint64_t at)
+static GMI_SEEKING struct gmi_place seek(const struct gmi_node *root, uint64_t at)
 {
-	return gmi_seek_widely(root, at);
-}
-
-static GMI_PLAIN struct gmi_place seek_plainly(const struct gmi_node *root, uint64_t at)
-{
-	return gmi_seek_plainly(root, at);
-}
-
-static inline struct gmi_place seek(const struct gmi_node *root, uint64_t at)
-{
-	if (GM_UNLIKELY(at == UINT64_MAX))
-		return gmi_tree_seek(root, at);
-	return GMI_HAS_WIDE() ? seek_widely(root, at) : seek_plainly(root, at);
+	return GM_UNLIKELY(at == UINT64_MAX) ? gmi_tree_seek(root, at) : gmi_seek(root, at);
 }
 
 /*
@@ -52,6 +40,49 @@ static inline int next_piece(const struct gmi_walk *walk, uint64_t at, uint64_t 
 	else
 		*place = seek(walk->view->slot->root, at);
 	return place_piece(walk->view, *place, at, bytes, walk->access, ret_piece);
+}
+
+static inline bool is_plain(const struct gmi_piece *piece)
+{
+	return piece->hva != NULL && piece->region->guarded == NULL;
+}
+
+/*
+ * The pieces behind the first one, as far as they are as most are: of regions in the same leaf that adjoin, are mapped here and may be accessed
+ * with nothing else to ask. No sum runs through all of them, so the processor looks at several at once. Return: the bytes of all pieces so far.
+ */
+static uint64_t look_on(struct gmi_walk *walk)
+{
+	struct gm_region *const *next = (struct gm_region *const *)walk->place.leaf->slot + walk->place.rank;
+	const unsigned count = walk->place.leaf->count - (unsigned)walk->place.rank;
+	const unsigned kept_max = GMI_MIN(count, GMI_WALK_KEPT - 1) + 1, kinds = walk->view->kinds;
+	/* Of the walk, which does not wrap. */
+	const uint64_t last = walk->at + (walk->left - 1);
+	const bool is_write = walk->access == GM_WRITE;
+	struct gmi_piece *piece = &walk->pieces[0];
+	uint64_t at = walk->at + (piece->bytes - 1);
+	unsigned kept = 1;
+
+	for (unsigned i = 0; i + 1 < kept_max; i++)
+		__builtin_prefetch(next[i]);
+	for (; at < last && kept < kept_max; kept++, next++) {
+		struct gm_region *region = *next;
+		const uint64_t first = region->range.first.value;
+
+		/* That it is reached by this view, and so says that it is mapped here. */
+		if (first != at + 1 || ((is_write ? region->writable : region->readable) & kinds) == 0)
+			break;
+		at = region->range.last.value;
+		*++piece = (struct gmi_piece){ region, 0, at - first + 1, region->hva };
+		walk->is_plain &= region->guarded == NULL;
+	}
+	if (at > last) {
+		piece->bytes -= at - last;
+		at = last;
+	}
+	walk->kept = kept;
+	walk->place.rank += kept - 1;
+	return at - walk->at + 1;
 }
 
 /* Looks at the pieces of walk->left bytes until one can't be accessed. *@ret_found: the bytes before it. */
@@ -74,13 +105,20 @@ static int look(struct gmi_walk *walk, uint64_t *ret_found)
 		return r;
 	gmi_view_approach(walk->view, piece->region);
 	walk->kept = 1;
-	for (found = piece->bytes; found < walk->left; found += piece->bytes) {
+	walk->is_plain = is_plain(piece);
+	found = piece->bytes;
+	if (found < walk->left && walk->access != (GM_READ | GM_WRITE)) {
+		found = look_on(walk);
+		place = walk->place;
+	}
+	for (; found < walk->left; found += piece->bytes) {
 		bool keep = walk->kept < GMI_WALK_KEPT;
 
 		piece = keep ? &walk->pieces[walk->kept] : &spare;
 		r = next_piece(walk, walk->at + found, walk->left - found, &place, piece);
 		if (r)
 			break;
+		walk->is_plain &= keep && is_plain(piece);
 		if (keep) {
 			walk->kept++;
 			walk->place = place;

@@ -29,6 +29,7 @@ struct gmi_walk {
 	unsigned access;
 	unsigned kept;
 	unsigned next;                              /* of the kept */
+	bool is_plain;                              /* all are kept, mapped here, and not guarded: no region need be looked at again */
 	struct gmi_place place;                     /* behind the region of the last kept piece */
 	struct gmi_piece pieces[GMI_WALK_KEPT + 1]; /* the last: the current one of those that are not kept */
 };

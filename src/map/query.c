@@ -23,26 +23,11 @@ static GMI_ALWAYS_INLINE struct gm_region *if_holds(struct gm_region *region, ui
 	return region != NULL && address <= region->range.last.value ? region : NULL;
 }
 
-static GMI_ALWAYS_INLINE struct gm_region *find(const struct gm_map *map, uint64_t address, gmi_seek_fn *seek)
+GMI_SEEKING struct gm_region *gmi_map_region(const struct gm_map *map, uint64_t address)
 {
-	return if_holds(GM_LIKELY(address != UINT64_MAX) ? gmi_floor_by(map->root, address, seek)
+	return if_holds(GM_LIKELY(address != UINT64_MAX) ? gmi_floor(map->root, address)
 							 : gmi_tree_floor(map->root, address),
 			address);
-}
-
-static GMI_WIDE struct gm_region *find_widely(const struct gm_map *map, uint64_t address)
-{
-	return find(map, address, gmi_seek_widely);
-}
-
-static GMI_PLAIN struct gm_region *find_plainly(const struct gm_map *map, uint64_t address)
-{
-	return find(map, address, gmi_seek_plainly);
-}
-
-struct gm_region *gmi_map_region(const struct gm_map *map, uint64_t address)
-{
-	return GMI_HAS_WIDE() ? find_widely(map, address) : find_plainly(map, address);
 }
 
 GMI_PUBLIC const struct gm_region *gm_map_find(const struct gm_map *map, struct gm_gpa address)

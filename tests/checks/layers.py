@@ -51,7 +51,7 @@ PURE = {'assert.h', 'ctype.h', 'endian.h', 'errno.h', 'inttypes.h', 'limits.h', 
 SYSTEM_ALSO = [
     ('src/dirty', 'pthread.h', 'mutexes'),
     ('src/map', 'pthread.h', 'mutexes'),
-    ('src/map', 'immintrin.h', 'vector instructions of x86-64'),
+    ('src/access', 'immintrin.h', 'vector instructions of x86-64'),
     ('src/dirty', 'immintrin.h', 'vector instructions of x86-64'),
     ('src/space', 'pthread.h', 'mutexes and conditions'),
     ('src/access', 'sys/uio.h', 'struct iovec is in the interface'),

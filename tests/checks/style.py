@@ -37,6 +37,16 @@ def check_functions(lines):
             start = None
 
 
+def check_searches(lines):
+    """What searches a tree is declared so: src/map/search.h says why."""
+    head = ''
+    for number, line in enumerate(lines, 1):
+        if re.match(r'[A-Za-z]', line):
+            head = line
+        elif re.search(r'\bgmi_(seek|floor)\(', line) and not re.search(r'\bGMI_(SEEKING|ALWAYS_INLINE)\b', head):
+            yield '%d: searches, and is not GMI_SEEKING' % number
+
+
 def check_opening(path, lines, names):
     """SPDX first; then a comment on what the file is, in the header where a source has one of its name."""
     if not lines or lines[0] != SPDX_C:
@@ -78,6 +88,7 @@ def check_file(path, text, names):
         found += check_opening(path, lines, names)
         if path.split('/')[0] in FUNCTION_FOLDERS:
             found += check_functions(lines)
+            found += check_searches(lines)
     else:
         found += check_script(lines)
     return found
@@ -92,6 +103,7 @@ def self_test():
     bad = [
         good.replace('{\n', '{\n\tf();\n'), good[1:], good.replace('/* Owns nothing. */\n', ''), good.rstrip('\n'),
         good + 'int x;\n' * 700, good + 'int x; \n', good + ' ' * 8 + 'int x;\n', good + '/* see /' + 'work/x */\n',
+        good.replace('return 0;', 'gmi_floor(root, at);', 1),
     ]
     for text in bad:
         assert len(complaints('src/x.c', text)) == 1, (complaints('src/x.c', text), text[:200])
