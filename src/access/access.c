@@ -39,7 +39,8 @@ static int read_plainly(const struct gmi_walk *walk, unsigned char *data, uint64
 	int r = 0;
 
 	for (i = 0; i < walk->kept && r == 0; i++) {
-		r = gmi_bytes_read_cold(data + done, walk->pieces[i].hva, walk->pieces[i].bytes);
+		r = gmi_bytes_read_cold(data + done, walk->pieces[i].hva, walk->pieces[i].bytes,
+					walk->left - done - walk->pieces[i].bytes);
 		done += r == 0 ? walk->pieces[i].bytes : 0;
 	}
 	*ret_done = done;

@@ -15,10 +15,19 @@
 
 #include "base/base.h"
 
-/* Whether a copy is of 16 to 64 bytes. */
+/*
+ * The C library's copy, by a constant that the compiler does not look through: so there is no stub of the linker on the way, and 4 KiB
+ * take 46.0 ns in place of 46.6.
+ */
+typedef void *copy_fn(void *to, const void *from, size_t bytes);
+static copy_fn *const volatile copy_long = memcpy;
+
+#define SHORT_MOST 64
+
+/* Whether a copy is of 16 to SHORT_MOST bytes. */
 static inline bool is_short(size_t bytes)
 {
-	return bytes - 16 <= 48;
+	return bytes - 16 <= SHORT_MOST - 16;
 }
 
 /* Of one or two pairs of 16 bytes from either end, which overlap unless there are 32 or 64. All are fetched before any is stored. */
@@ -66,20 +75,24 @@ static inline COLD void copy_line(unsigned char *to, const unsigned char *from)
  * (Ice Lake), on others as quick (Cascade Lake), and no slower where they are in memory; but slower where they are near already. Never for
  * less than COLD_LEAST bytes.
  */
-static COLD void copy_cold(unsigned char *to, const unsigned char *from, size_t bytes)
+static COLD void copy_cold(unsigned char *to, const unsigned char *from, size_t bytes, size_t more)
 {
-	size_t skip = -(uintptr_t)to & 63, left = bytes - skip;
+	const size_t skip = -(uintptr_t)to & 63;
+	size_t left = bytes, fetched = bytes + (more < COLD_AHEAD ? more : COLD_AHEAD);
 
 	/* The first line and the last may overlap those between. */
-	copy_line(to, from);
-	to += skip;
-	from += skip;
-	for (; left > COLD_AHEAD + 64; left -= 64, to += 64, from += 64) {
-		__builtin_prefetch(to + COLD_AHEAD, 1);
+	if (skip != 0) {
+		copy_line(to, from);
+		to += skip;
+		from += skip;
+		left -= skip;
+		fetched -= skip;
+	}
+	for (; left > 64; left -= 64, fetched -= 64, to += 64, from += 64) {
+		if (GM_LIKELY(fetched > COLD_AHEAD))
+			__builtin_prefetch(to + COLD_AHEAD, 1);
 		copy_line(to, from);
 	}
-	for (; left > 64; left -= 64, to += 64, from += 64)
-		copy_line(to, from);
 	to -= 64 - left;
 	from -= 64 - left;
 	copy_line(to, from);
@@ -90,15 +103,15 @@ static inline bool is_cold(size_t bytes)
 	return bytes - COLD_LEAST <= COLD_MOST - COLD_LEAST && GM_LIKELY(__builtin_cpu_supports("avx512vl"));
 }
 #else
-#define copy_cold      memcpy
-#define is_cold(bytes) false
+#define copy_cold(to, from, bytes, more) memcpy(to, from, bytes)
+#define is_cold(bytes)                   false
 #endif
 
-int gmi_bytes_read_cold(void *to, const unsigned char *guest, size_t bytes)
+int gmi_bytes_read_cold(void *to, const unsigned char *guest, size_t bytes, size_t more)
 {
 	if (!is_cold(bytes))
 		return gmi_bytes_read(to, guest, bytes);
-	copy_cold(to, guest, bytes);
+	copy_cold(to, guest, bytes, more);
 	gmi_bytes_barrier();
 	return 0;
 }
@@ -107,16 +120,19 @@ int gmi_bytes_write_cold(unsigned char *guest, const void *from, size_t bytes)
 {
 	if (!is_cold(bytes))
 		return gmi_bytes_write(guest, from, bytes);
-	copy_cold(guest, from, bytes);
+	copy_cold(guest, from, bytes, 0);
 	gmi_bytes_barrier();
 	return 0;
 }
 
-int gmi_bytes_read(void *to, const unsigned char *guest, size_t bytes)
+/* At the beginning of a cache line, as what searches is (map/search.h): a copy of 4 KiB took 46.1 to 46.6 ns with where it happened to stand. */
+__attribute__((aligned(64))) int gmi_bytes_read(void *to, const unsigned char *guest, size_t bytes)
 {
-	if (gmi_is_single(guest, bytes))
+	if (bytes > SHORT_MOST)
+		copy_long(to, guest, bytes);
+	else if (gmi_is_single(guest, bytes))
 		return gmi_bytes_load(guest, (unsigned)bytes, GM_RELAXED, to);
-	if (is_short(bytes))
+	else if (is_short(bytes))
 		copy_short(to, guest, bytes);
 	else
 		memcpy(to, guest, bytes);
@@ -124,11 +140,13 @@ int gmi_bytes_read(void *to, const unsigned char *guest, size_t bytes)
 	return 0;
 }
 
-int gmi_bytes_write(unsigned char *guest, const void *from, size_t bytes)
+__attribute__((aligned(64))) int gmi_bytes_write(unsigned char *guest, const void *from, size_t bytes)
 {
-	if (gmi_is_single(guest, bytes))
+	if (bytes > SHORT_MOST)
+		copy_long(guest, from, bytes);
+	else if (gmi_is_single(guest, bytes))
 		return gmi_bytes_store(guest, (unsigned)bytes, GM_RELAXED, from);
-	if (is_short(bytes))
+	else if (is_short(bytes))
 		copy_short(guest, from, bytes);
 	else
 		memcpy(guest, from, bytes);

@@ -32,8 +32,8 @@ static inline void gmi_bytes_barrier(void)
 int gmi_bytes_read(void *to, const unsigned char *guest, size_t bytes);
 int gmi_bytes_write(unsigned char *guest, const void *from, size_t bytes);
 int gmi_bytes_fill(unsigned char *guest, unsigned char byte, size_t bytes);
-/* The same where the bytes are hardly in the nearest cache: the pieces of a walk. */
-int gmi_bytes_read_cold(void *to, const unsigned char *guest, size_t bytes);
+/* The same where the bytes are hardly in the nearest cache: the pieces of a walk. @more: bytes of the target that are written right after. */
+int gmi_bytes_read_cold(void *to, const unsigned char *guest, size_t bytes, size_t more);
 int gmi_bytes_write_cold(unsigned char *guest, const void *from, size_t bytes);
 /* Guest to guest. The two may overlap. */
 int gmi_bytes_move(unsigned char *to, const unsigned char *from, size_t bytes);

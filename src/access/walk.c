@@ -229,8 +229,8 @@ int gmi_piece_read(const struct gmi_piece *piece, void *data)
 	if (piece->hva == NULL)
 		return gmi_call_read(piece, data);
 	if (GM_LIKELY(piece->region->guarded == NULL))
-		return gmi_bytes_read_cold(data, piece->hva, piece->bytes);
-	r = gmi_bytes_read_cold(data, piece->hva, piece->bytes);
+		return gmi_bytes_read_cold(data, piece->hva, piece->bytes, 0);
+	r = gmi_bytes_read_cold(data, piece->hva, piece->bytes, 0);
 	return r ? r : gmi_piece_check(piece);
 }
 
