@@ -6,12 +6,17 @@
 
 struct driver {
 	struct blk_hold hold;
-	uint64_t now, requests, notices, waited_ns, longest_ns;
+	uint64_t now, requests, done, notices, waited_ns, longest_ns;
 };
+
+static bool holds(struct driver *driver)
+{
+	return blk_hold_back(&driver->hold, driver->requests, driver->done, driver->now);
+}
 
 static void tell(struct driver *driver)
 {
-	blk_hold_told(&driver->hold, driver->requests, driver->now);
+	blk_hold_told(&driver->hold, driver->done, driver->now);
 	driver->notices++;
 }
 
@@ -23,8 +28,9 @@ static void wait_for_each(struct driver *driver, unsigned count, uint64_t ns)
 
 		driver->now += ns;
 		driver->requests++;
+		driver->done++;
 		ready = driver->now;
-		while (blk_hold_back(&driver->hold, driver->requests, driver->now)) {
+		while (holds(driver)) {
 			assert_true(driver->hold.until_ns > driver->now);
 			driver->now = driver->hold.until_ns;
 		}
@@ -40,12 +46,69 @@ static void go_on(struct driver *driver, unsigned count, uint64_t ns)
 {
 	while (count-- > 0) {
 		driver->now += ns;
-		if (driver->hold.until_ns != 0 && driver->hold.until_ns < driver->now &&
-		    !blk_hold_back(&driver->hold, driver->requests, driver->now))
+		if (driver->hold.until_ns != 0 && driver->hold.until_ns < driver->now && !holds(driver))
 			tell(driver);
 		driver->requests++;
-		if (!blk_hold_back(&driver->hold, driver->requests, driver->now))
+		driver->done++;
+		if (!holds(driver))
 			tell(driver);
+	}
+}
+
+/*
+ * As go_on(), with a disk that takes @disk_ns: the next request comes while the last one is in flight, or the one before. What is done is looked
+ * at when it is, what was held back too when a request comes and when its time is over.
+ */
+static void go_on_in_flight(struct driver *driver, unsigned count, uint64_t ns, uint64_t disk_ns)
+{
+	uint64_t gives = driver->now + ns, ends = 0;
+	bool is_due = false;
+
+	while (count > 0) {
+		uint64_t next = gives;
+
+		if (driver->done < driver->requests && ends < next)
+			next = ends;
+		if (is_due && driver->hold.until_ns < next)
+			next = driver->hold.until_ns;
+		driver->now = next;
+		if (next == gives) {
+			if (driver->done == driver->requests)
+				ends = next + disk_ns;
+			driver->requests++;
+			gives += ns;
+			count--;
+		} else if (driver->done < driver->requests && next == ends) {
+			driver->done++;
+			ends = next + disk_ns;
+			is_due = true;
+		}
+		if (is_due && !holds(driver)) {
+			tell(driver);
+			is_due = false;
+		}
+	}
+}
+
+/* One that has two in flight, and gives the next for each that it was told of: it waits as one with one does. */
+static void wait_for_two(struct driver *driver, unsigned count, uint64_t ns)
+{
+	driver->requests += 2;
+	while (count-- > 0) {
+		uint64_t ready;
+
+		driver->now += ns;
+		driver->done++;
+		ready = driver->now;
+		while (holds(driver)) {
+			driver->now = driver->hold.until_ns;
+			/* The other one is done too meanwhile. */
+			if (driver->done < driver->requests)
+				driver->done++;
+		}
+		driver->waited_ns += driver->now - ready;
+		tell(driver);
+		driver->requests = driver->done + 2;
 	}
 }
 
@@ -81,6 +144,36 @@ static void many_at_once(void **state)
 	}
 }
 
+/* The same where some are in flight at all times, or most. */
+static void many_in_flight(void **state)
+{
+	static const uint64_t disks[] = { 5000, 40000, 49000, 80000, 200000 };
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 5; i++) {
+		struct driver driver = { .now = 1 };
+
+		go_on_in_flight(&driver, 10000, 50000, disks[i]);
+		assert_true(driver.notices <= driver.done / (BLK_HOLD_MAX - 1) + 64);
+		assert_true(driver.notices >= driver.done / BLK_HOLD_MAX);
+	}
+}
+
+static void two_at_a_time(void **state)
+{
+	static const uint64_t times[] = { 2000, 10000, 100000, 2000000 };
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		struct driver driver = { .now = 1 };
+
+		wait_for_two(&driver, 100000, times[i]);
+		assert_true(driver.waited_ns < 100000 * times[i] / 100);
+	}
+}
+
 /* It finds out when one becomes the other. */
 static void changes(void **state)
 {
@@ -109,18 +202,17 @@ static void ends(void **state)
 	assert_int_equal(driver.hold.until_ns, 0);
 	go_on(&driver, 3, 1000);
 	last = driver.now;
-	assert_true(blk_hold_back(&driver.hold, driver.requests, driver.now));
+	assert_true(holds(&driver));
 	assert_true(driver.hold.until_ns - last <= BLK_HOLD_NS_MIN + 4000);
-	assert_false(blk_hold_back(&driver.hold, driver.requests, driver.hold.until_ns));
+	driver.now = driver.hold.until_ns;
+	assert_false(holds(&driver));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_by_one),
-		cmocka_unit_test(many_at_once),
-		cmocka_unit_test(changes),
-		cmocka_unit_test(ends),
+		cmocka_unit_test(one_by_one),    cmocka_unit_test(many_at_once), cmocka_unit_test(many_in_flight),
+		cmocka_unit_test(two_at_a_time), cmocka_unit_test(changes),      cmocka_unit_test(ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

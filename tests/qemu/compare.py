@@ -7,7 +7,7 @@ reads and writes at depths 1 and 32: requests per second as the guest counts the
 
 The guest is emulated, so that its processor is what limits it more often than not: then processor time tells more than throughput.
 
-usage: compare.py [--server PATH] [--aio threads|native|io_uring] [--rounds N] [--seconds N] [--chunk SIZE] [--cache buffered|direct]...
+usage: compare.py [--server PATH] [--aio threads|native|io_uring] [--rounds N] [--seconds N] [--chunk SIZE] [--depth 1|32]... [--cache buffered|direct]...
 """
 import copy
 import shutil
@@ -26,19 +26,22 @@ def add_options(parser):
     parser.add_argument('--seconds', type=float, default=0.5, help='of each figure')
     parser.add_argument('--chunk', default='4K', help='bytes of a request')
     parser.add_argument('--bytes', default='256M', help='the part of the disk that is used')
+    parser.add_argument('--depth', type=int, action='append', choices=DEPTHS, help='how many requests at a time: all that there are')
     parser.add_argument('--cache', action='append', choices=['buffered', 'direct'], help="with or past the host's page cache")
 
 
 def measure(scratch, options, servers, name):
     """For each round, for each server: {(kind, depth): (requests per second, microseconds of processor time per request)}"""
-    guest = machine.Guest(scratch, servers[0].socket, 'bench gm.us=%d gm.chunk=%s gm.bytes=%s gm.rounds=%d' % (
-        options.seconds * 1e6, options.chunk, options.bytes, options.rounds), name='guest-' + name, second=servers[1].socket)
+    # A bit for each kind at depth 1, then for each at depth 32.
+    kinds = sum(15 << 4 * DEPTHS.index(depth) for depth in options.depth)
+    guest = machine.Guest(scratch, servers[0].socket, 'bench gm.us=%d gm.chunk=%s gm.bytes=%s gm.rounds=%d gm.kinds=%d' % (
+        options.seconds * 1e6, options.chunk, options.bytes, options.rounds, kinds), name='guest-' + name, second=servers[1].socket)
     guest.wait_for('READY')
     rounds = []
     spent = [server.process.cpu_seconds() for server in servers]
     for _ in range(options.rounds):
         rounds.append(({}, {}))
-        for _ in range(2 * len(KINDS) * len(DEPTHS)):
+        for _ in range(2 * len(KINDS) * len(options.depth)):
             result = guest.wait_for('RESULT', options.seconds + 60)
             side = result['disk']
             # It is the other one's turn: this one rests until long after we look.
@@ -65,11 +68,11 @@ def aio_of_qsd(options, scratch, image):
     return options.aio
 
 
-def show(rounds, title):
+def show(rounds, title, depths):
     print('\n%s, %d rounds\n' % (title, len(rounds)))
     print('%-13s %5s   %9s %9s %6s   %8s %8s %6s' % ('', 'depth', 'ours/s', 'qsd/s', 'ratio', 'ours us', 'qsd us', 'ratio'))
     for kind in KINDS:
-        for depth in DEPTHS:
+        for depth in depths:
             ours, theirs = ([one[side][kind, depth] for one in rounds] for side in range(2))
             cells = []
             for what in range(2):
@@ -80,6 +83,7 @@ def show(rounds, title):
 
 def main():
     options = machine.parse_options(__doc__, add_options, aio='io_uring')
+    options.depth = sorted(set(options.depth or DEPTHS))
 
     def test(scratch):
         if not shutil.which(machine.QSD):
@@ -92,7 +96,7 @@ def main():
             servers = [machine.Server(scratch, how, image, name='%s-%s' % (cache, name), direct=cache == 'direct')
                        for name, how in (('ours', options), ('theirs', theirs))]
             rounds = measure(scratch, options, servers, cache)
-            show(rounds, '%s, %s a request; qemu-storage-daemon with aio=%s' % (cache, options.chunk, theirs.aio))
+            show(rounds, '%s, %s a request; qemu-storage-daemon with aio=%s' % (cache, options.chunk, theirs.aio), options.depth)
         return '\nus: processor time of the server per request'
 
     return machine.run_test('compare', test)

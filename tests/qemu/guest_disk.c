@@ -246,6 +246,7 @@ void run_bench(void)
 {
 	const uint64_t us = option_size("us", 500000), area = option_size("bytes", 256 * MIB);
 	const uint64_t chunk = option_size("chunk", 4096), rounds = option_size("rounds", 5);
+	const uint64_t kinds = option_size("kinds", 255);
 	uint64_t disk, round;
 	int fds[2] = { disk_open(DISK, &disk), disk_open(SECOND_DISK, &disk) };
 	unsigned int kind, turn, which;
@@ -258,7 +259,7 @@ void run_bench(void)
 	say("READY");
 	for (round = 0; round < rounds; round++)
 		for (kind = 0; kind < 8; kind++)
-			for (turn = 0; turn < 2; turn++) {
+			for (turn = 0; turn < 2 && (kinds >> kind & 1); turn++) {
 				which = (turn + round) & 1;
 				bench_one(fds[which], which, kind, area, chunk, us);
 				usleep(100000);

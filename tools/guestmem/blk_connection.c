@@ -218,7 +218,7 @@ static void run_queues(struct blk_connection *connection)
 static void notify(struct blk_connection *connection)
 {
 	struct vblk_stats stats;
-	uint64_t now;
+	uint64_t now, done;
 	unsigned i;
 
 	for (i = 0; i < connection->queues_count; i++) {
@@ -228,11 +228,11 @@ static void notify(struct blk_connection *connection)
 			continue;
 		now = blk_now_ns();
 		vblk_queue_stats(connection->vblk, i, &stats);
-		if (vblk_queue_in_flight(connection->vblk, i) == 0 && !connection->is_closing &&
-		    blk_hold_back(&queue->hold, stats.requests, now))
+		done = stats.requests - vblk_queue_in_flight(connection->vblk, i);
+		if (!connection->is_closing && blk_hold_back(&queue->hold, stats.requests, done, now))
 			continue;
 		queue->is_interrupt = false;
-		blk_hold_told(&queue->hold, stats.requests, now);
+		blk_hold_told(&queue->hold, done, now);
 		(void)gm_vu_notify(connection->vu, i);
 	}
 }

@@ -12,9 +12,9 @@ static uint64_t patience(const struct blk_hold *hold)
 	return ns < BLK_HOLD_NS_MIN ? BLK_HOLD_NS_MIN : ns > BLK_HOLD_NS_MAX ? BLK_HOLD_NS_MAX : ns;
 }
 
-bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t now_ns)
+bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t done, uint64_t now_ns)
 {
-	if (requests - hold->told >= BLK_HOLD_MAX) {
+	if (done - hold->told >= BLK_HOLD_MAX) {
 		if (hold->until_ns != 0)
 			hold->pause = 0;
 		return false;
@@ -26,7 +26,7 @@ bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t now_ns)
 		if (now_ns < hold->until_ns)
 			return true;
 		/* Some came: whoever gave them was only late. */
-		if (hold->pause == 0 || requests - hold->told > BLK_HOLD_MAX / 2)
+		if (hold->pause == 0 || done - hold->told > BLK_HOLD_MAX / 2)
 			hold->pause = BLK_HOLD_PAUSE_MIN;
 		else if (hold->pause < BLK_HOLD_PAUSE_MAX)
 			hold->pause *= 2;
@@ -38,15 +38,15 @@ bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t now_ns)
 	return true;
 }
 
-void blk_hold_told(struct blk_hold *hold, uint64_t requests, uint64_t now_ns)
+void blk_hold_told(struct blk_hold *hold, uint64_t done, uint64_t now_ns)
 {
-	if (requests > hold->told) {
-		const uint64_t ns = (now_ns - hold->told_ns) / (requests - hold->told);
+	if (done > hold->told) {
+		const uint64_t ns = (now_ns - hold->told_ns) / (done - hold->told);
 
 		if (ns <= REQUEST_NS_MAX)
 			hold->request_ns = (3 * hold->request_ns + ns) / 4;
 	}
-	hold->told = requests;
+	hold->told = done;
 	hold->told_ns = now_ns;
 	hold->until_ns = 0;
 }

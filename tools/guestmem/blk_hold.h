@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
  * When to notify a driver. One that keeps many requests going hands them over one by one, and where we are done with each before the
- * next comes, each would have an interrupt of its own: which costs such a driver more than the request, and makes it slower with a
- * fast disk than with a slow one. So a notification is held back for as long as requests keep coming, up to BLK_HOLD_MAX of them.
+ * next comes, or soon after, each would have an interrupt of its own: which costs such a driver more than the request, and makes it slower
+ * with a fast disk than with a slow one. So a notification is held back for as long as requests keep coming, until BLK_HOLD_MAX are done.
  *
  * Whether they do can't be seen but by trying: who waits for this very request waits in vain then, for a few times what a request takes.
- * So it is tried seldom, the more so the more often it was in vain, and always where it was good the last time. Nothing is held back
- * while requests are in flight, for then it is the disk that is waited for. A pure value: time and counts are the caller's.
+ * So it is tried seldom, the more so the more often it was in vain, and always where it was good the last time. How many are in flight says
+ * nothing about it: with a disk that is quicker than the driver, it is one or none, however many the driver has to give. A pure value: time
+ * and counts are the caller's.
  */
 #ifndef TOOL_BLK_HOLD_H
 #define TOOL_BLK_HOLD_H
@@ -14,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Requests that are told of together. */
+/* Requests that are told of together at most, but for what is done in one turn. */
 #define BLK_HOLD_MAX 8
 /* How long the next one is waited for: so many times what a request took lately, within limits. */
 #define BLK_HOLD_TIMES  4
@@ -36,12 +37,13 @@ struct blk_hold {
 
 /**
  * blk_hold_back - whether to hold back a notification that is due
- * @requests: taken so far, and given back all
+ * @requests: taken so far
+ * @done: of those, given back; at least one more than at the last notification
  *
  * Return: true: look again when something came, and at @until_ns; false: notify now.
  */
-bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t now_ns);
+bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t done, uint64_t now_ns);
 /* The driver was notified. */
-void blk_hold_told(struct blk_hold *hold, uint64_t requests, uint64_t now_ns);
+void blk_hold_told(struct blk_hold *hold, uint64_t done, uint64_t now_ns);
 
 #endif
