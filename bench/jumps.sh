@@ -5,11 +5,11 @@
 # is built so; the programs of the comparison are too, all of them, or their figures would hang on where their jumps happen to lie.
 # Prints the option, or nothing where the compiler does not know it.
 #
-# usage: jumps.sh COMPILER
+# usage: jumps.sh COMPILER [WORD...]
 set -eu
 
 for option in -Wa,-mbranches-within-32B-boundaries -mbranches-within-32B-boundaries; do
-	if echo 'int number;' | "$1" -Werror "$option" -c -x c - -o /dev/null 2>/dev/null; then
+	if echo 'int number;' | "$@" -Werror "$option" -c -x c - -o /dev/null 2>/dev/null; then
 		echo "$option"
 		break
 	fi

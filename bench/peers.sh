@@ -78,7 +78,7 @@ build_dpdk() {
 	fi
 	# Only inlined functions are used: nothing to link with.
 	# shellcheck disable=SC2046 # words on purpose
-	${CC:-cc} -std=gnu11 -O3 $(bench/jumps.sh "${CC:-cc}") $(pkg-config --cflags libdpdk) -o "$out/dpdk" bench/dpdk.c >"$out/dpdk.log" 2>&1 || failed dpdk
+	${CC:-cc} -std=gnu11 -O3 $(bench/jumps.sh ${CC:-cc}) $(pkg-config --cflags libdpdk) -o "$out/dpdk" bench/dpdk.c >"$out/dpdk.log" 2>&1 || failed dpdk
 }
 
 # What is not built now shall not be there from before.

@@ -174,6 +174,76 @@ static void two_at_a_time(void **state)
 	}
 }
 
+/*
+ * A reader that waits for each of its requests, which take 20 us, beside a writer that gives one after each @gap_ns, all of which are done at
+ * once, after each @batch_ns: as a disk with a cache of its own does. Return: how many requests the reader had in a second.
+ */
+static unsigned read_beside(uint64_t gap_ns, uint64_t batch_ns, uint64_t *ret_longest_ns)
+{
+	const uint64_t end = 1000000000, read_ns = 20000, never = UINT64_MAX;
+	struct driver driver = { .now = 1, .requests = 1 };
+	uint64_t write_at = gap_ns, batch_at = batch_ns, read_at = read_ns, read_given = 0, longest = 0, written = 0;
+	bool is_due = false;
+	unsigned reads = 0;
+
+	while (driver.now < end) {
+		uint64_t next = write_at < batch_at ? write_at : batch_at;
+
+		next = read_at < next ? read_at : next;
+		next = is_due && driver.hold.until_ns < next ? driver.hold.until_ns : next;
+		driver.now = next > driver.now ? next : driver.now;
+		if (driver.now >= write_at) {
+			/* It has room for 1000 that are not done. */
+			if (written < 1000) {
+				driver.requests++;
+				written++;
+			}
+			write_at += gap_ns;
+		}
+		if (driver.now >= batch_at) {
+			is_due |= written > 0;
+			driver.done += written;
+			written = 0;
+			batch_at += batch_ns;
+		}
+		if (driver.now >= read_at) {
+			driver.done++;
+			is_due = true;
+			read_at = never;
+		}
+		if (!is_due || holds(&driver))
+			continue;
+		tell(&driver);
+		is_due = false;
+		if (read_at != never)
+			continue;
+		if (driver.now - read_given > longest)
+			longest = driver.now - read_given;
+		reads++;
+		driver.requests++;
+		read_given = driver.now;
+		read_at = driver.now + read_ns;
+	}
+	*ret_longest_ns = longest;
+	return reads;
+}
+
+/* What is done does not wait for what is not, however much of that comes. */
+static void beside_slow_ones(void **state)
+{
+	static const uint64_t gaps[] = { 10000, 15000, 50000, 150000 }, batches[] = { 5000000, 20000000, 100000000 };
+	uint64_t longest_ns;
+	unsigned i, k;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		for (k = 0; k < 3; k++) {
+			assert_in_range(read_beside(gaps[i], batches[k], &longest_ns), 45000, 50000);
+			assert_in_range(longest_ns, 0, 20000 + 3 * BLK_HOLD_NS_MAX);
+		}
+	}
+}
+
 /* It finds out when one becomes the other. */
 static void changes(void **state)
 {
@@ -211,8 +281,9 @@ static void ends(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_by_one),    cmocka_unit_test(many_at_once), cmocka_unit_test(many_in_flight),
-		cmocka_unit_test(two_at_a_time), cmocka_unit_test(changes),      cmocka_unit_test(ends),
+		cmocka_unit_test(one_by_one),    cmocka_unit_test(many_at_once),     cmocka_unit_test(many_in_flight),
+		cmocka_unit_test(two_at_a_time), cmocka_unit_test(beside_slow_ones), cmocka_unit_test(changes),
+		cmocka_unit_test(ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,6 +173,10 @@ MUTANTS = [
      "if (offset >= view->guarded_room || !bytes ||", ["access", "access_model"]),
     ("permission: bytes at hand, guarded", "src/access/walk.h", "((access & GM_WRITE) != 0 && !view->hot_writable))", "0)",
      ["guard"]),
+    # Notifications
+    ("hold: what is done does not wait for what is not", "tools/guestmem/blk_hold.c", "if (hold->until_ns > hold->limit_ns)", "if (0)",
+     ["hold"]),
+    ("hold: tried seldom where it is in vain", "tools/guestmem/blk_hold.c", "hold->resume = requests + hold->pause;", "", ["hold"]),
     # What a view remembers
     ("hot: it is given up where it is of no use", "src/access/view.c", "if ((view->room | view->guarded_room) != 0) {", "if (0) {", ["view"]),
     ("hot: another one", "src/access/view.c", "\tview->candidate = region;\n\tview->period = GMI_PERIOD_MIN / 2;", "", ["view"]),

@@ -288,9 +288,9 @@ int64_t blk_connection_patience(const struct blk_connection *connection)
 			if (queue->hold.until_ns <= now)
 				return 0;
 			left = (int64_t)(queue->hold.until_ns - now);
-		} else if (queue->is_polled) {
-			left = POLL_NS;
 		}
+		if (queue->is_polled && (left < 0 || left > POLL_NS))
+			left = POLL_NS;
 		if (left >= 0 && (patience < 0 || left < patience))
 			patience = left;
 	}

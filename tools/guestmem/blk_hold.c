@@ -14,17 +14,21 @@ static uint64_t patience(const struct blk_hold *hold)
 
 bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t done, uint64_t now_ns)
 {
+	const bool begins = hold->until_ns == 0;
+
 	if (done - hold->told >= BLK_HOLD_MAX) {
-		if (hold->until_ns != 0)
+		if (!begins)
 			hold->pause = 0;
 		return false;
 	}
-	if (hold->until_ns == 0) {
-		if (requests < hold->resume)
-			return false;
-	} else if (requests == hold->seen) {
-		if (now_ns < hold->until_ns)
-			return true;
+	if (begins && requests < hold->resume)
+		return false;
+	/* Those that only come, to a disk that is busy with others, are not waited for without end. */
+	if (begins || done != hold->seen_done) {
+		hold->seen_done = done;
+		hold->limit_ns = now_ns + 2 * patience(hold);
+	}
+	if (!begins && now_ns >= hold->until_ns) {
 		/* Some came: whoever gave them was only late. */
 		if (hold->pause == 0 || done - hold->told > BLK_HOLD_MAX / 2)
 			hold->pause = BLK_HOLD_PAUSE_MIN;
@@ -33,8 +37,12 @@ bool blk_hold_back(struct blk_hold *hold, uint64_t requests, uint64_t done, uint
 		hold->resume = requests + hold->pause;
 		return false;
 	}
+	if (!begins && requests == hold->seen)
+		return true;
 	hold->seen = requests;
 	hold->until_ns = now_ns + patience(hold);
+	if (hold->until_ns > hold->limit_ns)
+		hold->until_ns = hold->limit_ns;
 	return true;
 }
 
