@@ -142,6 +142,7 @@ def test_variants(folder, out):
     assert status == 0, trouble
     found = [(variant['name'], variant['peer'], round(variant['change'], 6), variant['too_much']) for variant in document['variants']]
     assert found == [(irregular, 'vm-memory', 1.25, False), (hostile, 'vm-memory', 1.2, False)], found
+    assert [(variant['ours_change'], variant['peer_change']) for variant in document['variants']] == [(2.5, 2.0), (1.2, 1.0)], document['variants']
     assert '2 of 2 within' in said and 'TOO MUCH' not in said, said
     workers['ours'] = make_fake(folder, 'ours', {regular: [2.0], irregular: [5.1], hostile: [2.4]})
     _, said, _, document = run(out, regular, irregular, hostile, workers=workers)
