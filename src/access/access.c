@@ -34,14 +34,15 @@ GMI_PUBLIC int gm_check(struct gm_view *view, struct gm_gpa at, uint64_t bytes, 
  */
 static int read_plainly(const struct gmi_walk *walk, unsigned char *data, uint64_t *ret_done)
 {
+	const struct gmi_piece *piece = walk->pieces;
 	uint64_t done = 0;
-	unsigned i;
 	int r = 0;
 
-	for (i = 0; i < walk->kept && r == 0; i++) {
-		r = gmi_bytes_read_cold(data + done, walk->pieces[i].hva, walk->pieces[i].bytes,
-					walk->left - done - walk->pieces[i].bytes);
-		done += r == 0 ? walk->pieces[i].bytes : 0;
+	for (; piece < walk->pieces + walk->kept; piece++) {
+		r = gmi_bytes_read_cold(data + done, piece->hva, piece->bytes, walk->left - done - piece->bytes);
+		if (r)
+			break;
+		done += piece->bytes;
 	}
 	*ret_done = done;
 	return r;

@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #endif
 
-#include "base/base.h"
+#include "map/search.h"
 
 /*
  * The C library's copy, by a constant that the compiler does not look through: so there is no stub of the linker on the way, and 4 KiB
@@ -100,7 +100,7 @@ static COLD void copy_cold(unsigned char *to, const unsigned char *from, size_t 
 
 static inline bool is_cold(size_t bytes)
 {
-	return bytes - COLD_LEAST <= COLD_MOST - COLD_LEAST && GM_LIKELY(__builtin_cpu_supports("avx512vl"));
+	return bytes - COLD_LEAST <= COLD_MOST - COLD_LEAST && GMI_HAS_WIDE();
 }
 #else
 #define copy_cold(to, from, bytes, more) memcpy(to, from, bytes)

@@ -95,8 +95,8 @@ GMI_PUBLIC void gmi_view_moved(struct gm_view *view, const struct gm_map *map)
 	view->candidate = NULL;
 }
 
-/* Makes a region that is mapped here, and may be read by this view, the hot one. */
-static void heat(struct gm_view *view, const struct gm_region *region)
+/* Makes a region that is mapped here, and may be read by this view, the hot one, until so many objects were not in it. */
+static void heat(struct gm_view *view, const struct gm_region *region, uint32_t period)
 {
 	view->room = region->room;
 	view->hot_room = region->room;
@@ -106,11 +106,6 @@ static void heat(struct gm_view *view, const struct gm_region *region)
 	view->hot_hva = region->hva;
 	view->hot_writable = region->writable;
 	view->hot_dirty = (const struct gmi_dirty_head *)region->dirty;
-}
-
-static void become_hot(struct gm_view *view, const struct gm_region *region, uint32_t period)
-{
-	heat(view, region);
 	view->candidate = region;
 	view->period = period;
 	view->stride = GMI_STRIDE_MIN;
@@ -126,7 +121,7 @@ static void begin_samples(struct gm_view *view)
 void gmi_view_choose(struct gm_view *view, const struct gm_region *region)
 {
 	if (view->candidate == NULL) {
-		become_hot(view, region, GMI_PERIOD_MIN);
+		heat(view, region, GMI_PERIOD_MIN);
 		return;
 	}
 	if ((view->room | view->guarded_room) != 0) {
@@ -140,11 +135,11 @@ void gmi_view_choose(struct gm_view *view, const struct gm_region *region)
 		return;
 	}
 	if (view->matches >= GMI_SAMPLES - 1) {
-		become_hot(view, view->candidate, view->period < GMI_PERIOD_MAX ? 2 * view->period : GMI_PERIOD_MAX);
+		heat(view, view->candidate, view->period < GMI_PERIOD_MAX ? 2 * view->period : GMI_PERIOD_MAX);
 		return;
 	}
 	view->candidate = region;
-	view->period = GMI_PERIOD_MIN / 2;
+	view->period = GMI_PERIOD_MIN / 2; /* the next one is twice as long */
 	if (view->stride < GMI_STRIDE_MAX)
 		view->stride = 2 * view->stride + 1;
 	begin_samples(view);

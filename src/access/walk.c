@@ -63,8 +63,6 @@ static uint64_t look_on(struct gmi_walk *walk)
 	uint64_t at = walk->at + (piece->bytes - 1);
 	unsigned kept = 1;
 
-	for (unsigned i = 0; i + 1 < kept_max; i++)
-		__builtin_prefetch(next[i]);
 	for (; at < last && kept < kept_max; kept++, next++) {
 		struct gm_region *region = *next;
 		const uint64_t first = region->range.first.value;
