@@ -30,6 +30,10 @@ class Failure(Exception):
     """What went wrong, in one sentence."""
 
 
+class GuestFailed(Failure):
+    """What went wrong for the guest, as it says itself or as its end does."""
+
+
 def wait_until(condition, what, seconds=REPLY_SECONDS):
     """The first true value of @condition()."""
     limit = time.monotonic() + seconds
@@ -222,11 +226,11 @@ class Guest:
                 line = self.process.lines[self.position]
                 self.position += 1
                 if line.startswith('GM: FAILED') or 'Kernel panic' in line:
-                    raise Failure('%s: %s' % (self.name, line))
+                    raise GuestFailed('%s: %s' % (self.name, line))
                 if line.startswith('GM: ' + word):
                     return {'line': line, **{key: int(value) for key, value in re.findall(r'(\w+)=(\d+)', line)}}
             if not self.process.is_running() and not self.process.reader.is_alive() and not accept_end:
-                raise Failure('%s ended: %s' % (self.name, ' '.join(self.process.lines[-3:])))
+                raise GuestFailed('%s ended: %s' % (self.name, ' '.join(self.process.lines[-3:])))
             return None
 
         return wait_until(look, '"%s" of %s' % (word, self.name), seconds)
