@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause */
 /*
- * The three searches of a tree (in plain C, with AVX-512, and for all addresses) against a linear one: in nodes of any count, and in
+ * The searches of a tree (in plain C, with AVX2, with AVX-512, and for all addresses) against a linear one: in nodes of any count, and in
  * trees of the sizes where another entry makes another node or level, from addresses at both ends and close to each other.
  */
 #include "support.h"
@@ -47,6 +47,17 @@ static void choose_addresses(uint64_t *addresses, size_t count, enum spread spre
 		assert_true(addresses[i - 1] < addresses[i]);
 }
 
+#if !defined(__x86_64__)
+#define GMI_HAS_AVX512()    false
+#define GMI_HAS_AVX2()      false
+#define gmi_rank_avx512     gmi_rank_plainly
+#define gmi_rank_avx2       gmi_rank_plainly
+#define gmi_rank_few_avx512 gmi_rank_few_plainly
+#define gmi_rank_few_avx2   gmi_rank_few_plainly
+#define gmi_seek_avx512     gmi_seek_plainly
+#define gmi_seek_avx2       gmi_seek_plainly
+#endif
+
 static void look_in_node(const struct gmi_node *node, uint64_t address)
 {
 	uint64_t rank = 0;
@@ -58,13 +69,17 @@ static void look_in_node(const struct gmi_node *node, uint64_t address)
 	if (address == UINT64_MAX)
 		return;
 	assert_int_equal(gmi_rank_plainly(node, address), rank);
-	if (GMI_HAS_WIDE())
-		assert_int_equal(gmi_rank_widely(node, address), rank);
+	if (GMI_HAS_AVX512())
+		assert_int_equal(gmi_rank_avx512(node, address), rank);
+	if (GMI_HAS_AVX2())
+		assert_int_equal(gmi_rank_avx2(node, address), rank);
 	if (node->group[0] != UINT64_MAX)
 		return;
 	assert_int_equal(gmi_rank_few_plainly(node, address), rank);
-	if (GMI_HAS_WIDE())
-		assert_int_equal(gmi_rank_few_widely(node, address), rank);
+	if (GMI_HAS_AVX512())
+		assert_int_equal(gmi_rank_few_avx512(node, address), rank);
+	if (GMI_HAS_AVX2())
+		assert_int_equal(gmi_rank_few_avx2(node, address), rank);
 }
 
 static void nodes(void **state)
@@ -104,8 +119,10 @@ static void look_in_tree(const struct gmi_node *root, uint64_t address, struct g
 	if (root == NULL)
 		return;
 	assert_ptr_equal(gmi_place_region(gmi_seek_plainly(root, address)), floor);
-	if (GMI_HAS_WIDE())
-		assert_ptr_equal(gmi_place_region(gmi_seek_widely(root, address)), floor);
+	if (GMI_HAS_AVX512())
+		assert_ptr_equal(gmi_place_region(gmi_seek_avx512(root, address)), floor);
+	if (GMI_HAS_AVX2())
+		assert_ptr_equal(gmi_place_region(gmi_seek_avx2(root, address)), floor);
 }
 
 /* @there: which of the regions are in the tree; NULL: all. */
@@ -229,7 +246,9 @@ int main(void)
 		cmocka_unit_test(no_tree),
 	};
 
-	if (!GMI_HAS_WIDE())
+	if (!GMI_HAS_AVX512())
 		print_message("no AVX-512 here: the search with it is left out\n");
+	if (!GMI_HAS_AVX2())
+		print_message("no AVX2 here: the search with it is left out\n");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

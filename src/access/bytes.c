@@ -100,7 +100,7 @@ static COLD void copy_cold(unsigned char *to, const unsigned char *from, size_t 
 
 static inline bool is_cold(size_t bytes)
 {
-	return bytes - COLD_LEAST <= COLD_MOST - COLD_LEAST && GMI_HAS_WIDE();
+	return bytes - COLD_LEAST <= COLD_MOST - COLD_LEAST && GMI_HAS_AVX512();
 }
 #else
 #define copy_cold(to, from, bytes, more) memcpy(to, from, bytes)
