@@ -111,7 +111,7 @@ __attribute__((target("avx2,prfchw"))) static void copy_cold(unsigned char *to, 
 
 /*
  * Up to 2.39, glibc copies such sizes by "rep movsb" where the processor has ERMS. Those of AMD say so from Zen 3 on, but take a third longer, and
- * 25 times as long where the target is up to a line behind the source, in whatever pages (glibc's bug 30994): which is for the
+ * 25 times as long where the target is 1 to 31 bytes behind the source, in whatever pages (glibc's bug 30994): which is for the
  * guest to choose.
  */
 static inline bool is_for_lines(size_t bytes)
