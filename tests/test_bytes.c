@@ -67,6 +67,17 @@ static void copy_each_way(size_t to, size_t from, size_t bytes)
 	clear_target(to, bytes);
 	assert_int_equal(gmi_bytes_write_cold(there, here, bytes), 0);
 	expect_copied(to, from, bytes);
+#if defined(__x86_64__)
+	/* Whatever the processor would choose. */
+	if (!__builtin_cpu_supports("avx2") || bytes <= 64)
+		return;
+	clear_target(to, bytes);
+	gmi_copy_lines(there, here, bytes);
+	expect_copied(to, from, bytes);
+	clear_target(to, bytes);
+	gmi_copy_cold(there, here, bytes, bytes / 3);
+	expect_copied(to, from, bytes);
+#endif
 }
 
 static void sizes(void **state)
@@ -111,12 +122,20 @@ static void expect_moved(size_t to, size_t from, size_t bytes)
 	memcpy(expected + to, source + from, bytes);
 	assert_int_equal(gmi_bytes_move(target + to, target + from, bytes), 0);
 	assert_memory_equal(target, expected, most);
+#if defined(__x86_64__)
+	/* What a move is done by on some processors, where it may be. */
+	if (!__builtin_cpu_supports("avx2") || bytes <= 64 || (to > from ? to - from < bytes : from - to < 64))
+		return;
+	memcpy(target, source, most);
+	gmi_copy_lines(target + to, target + from, bytes);
+	assert_memory_equal(target, expected, most);
+#endif
 }
 
 static void moves(void **state)
 {
 	static const size_t some[] = { 8, 64, 100, 2048, 2111, 4096, 16384 };
-	static const size_t near[] = { 0, 1, 8, 31, 64, 100, 256 };
+	static const size_t near[] = { 0, 1, 8, 31, 63, 64, 65, 100, 256 };
 	size_t i, k;
 
 	(void)state;
@@ -143,5 +162,9 @@ int main(void)
 		cmocka_unit_test(moves),
 	};
 
+#if defined(__x86_64__)
+	if (!__builtin_cpu_supports("avx2"))
+		print_message("no AVX2 here: the copies with it are left out\n");
+#endif
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

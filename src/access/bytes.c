@@ -96,23 +96,22 @@ LINES static GMI_ALWAYS_INLINE void copy_by_lines(unsigned char *to, const unsig
 	copy_line(to, from);
 }
 
-LINES __attribute__((noinline, aligned(64))) static void copy_lines(unsigned char *to, const unsigned char *from,
-								    size_t bytes)
+LINES __attribute__((aligned(64))) void gmi_copy_lines(unsigned char *to, const unsigned char *from, size_t bytes)
 {
 	copy_by_lines(to, from, bytes, false, 0);
 }
 
-/* What is fetched ahead goes on into @more bytes behind. */
-__attribute__((target("avx2,prfchw"))) static void copy_cold(unsigned char *to, const unsigned char *from, size_t bytes,
-							     size_t more)
+__attribute__((target("avx2,prfchw"))) void gmi_copy_cold(unsigned char *to, const unsigned char *from, size_t bytes,
+							  size_t more)
 {
 	copy_by_lines(to, from, bytes, true, bytes + (more < COLD_AHEAD ? more : COLD_AHEAD));
 }
 
 /*
- * Up to 2.39, glibc copies such sizes by "rep movsb" where the processor has ERMS. Those of AMD say so from Zen 3 on, but take a third longer, and
- * 25 times as long where the target is 1 to 31 bytes behind the source, in whatever pages (glibc's bug 30994): which is for the
- * guest to choose.
+ * glibc, before 2.40, copies sizes from 2113 up to that of the second cache by "rep movsb" where the processor says that this is fast. Those of AMD say
+ * so from Zen 3 on, but where the target is 1 to 31 bytes behind the source, in whatever pages, they take 25 times as long (glibc's bug 30994):
+ * which is for the guest to choose. 4 KiB that are near take a third longer wherever they are. Other C libraries and processors of AMD copy in
+ * much the same way as this, and are not told apart.
  */
 static inline bool is_for_lines(size_t bytes)
 {
@@ -129,10 +128,10 @@ static inline bool is_cold(size_t bytes)
 	return bytes - LINES_LEAST <= COLD_MOST - LINES_LEAST && GMI_HAS_AVX512();
 }
 #else
-#define copy_lines(to, from, bytes)      memcpy(to, from, bytes)
-#define copy_cold(to, from, bytes, more) memcpy(to, from, bytes)
-#define is_for_lines(bytes)              false
-#define is_cold(bytes)                   false
+#define gmi_copy_lines(to, from, bytes)      memcpy(to, from, bytes)
+#define gmi_copy_cold(to, from, bytes, more) ((void)(more), memcpy(to, from, bytes))
+#define is_for_lines(bytes)                  false
+#define is_cold(bytes)                       false
 #endif
 
 /*
@@ -145,7 +144,7 @@ static copy_fn *const volatile copy_by_library = memcpy;
 static inline void copy_long(void *to, const void *from, size_t bytes)
 {
 	if (is_for_lines(bytes))
-		copy_lines(to, from, bytes);
+		gmi_copy_lines(to, from, bytes);
 	else
 		copy_by_library(to, from, bytes);
 }
@@ -154,7 +153,7 @@ int gmi_bytes_read_cold(void *to, const unsigned char *guest, size_t bytes, size
 {
 	if (!is_cold(bytes))
 		return gmi_bytes_read(to, guest, bytes);
-	copy_cold(to, guest, bytes, more);
+	gmi_copy_cold(to, guest, bytes, more);
 	gmi_bytes_barrier();
 	return 0;
 }
@@ -163,7 +162,7 @@ int gmi_bytes_write_cold(unsigned char *guest, const void *from, size_t bytes)
 {
 	if (!is_cold(bytes))
 		return gmi_bytes_write(guest, from, bytes);
-	copy_cold(guest, from, bytes, 0);
+	gmi_copy_cold(guest, from, bytes, 0);
 	gmi_bytes_barrier();
 	return 0;
 }
@@ -209,10 +208,10 @@ int gmi_bytes_fill(unsigned char *guest, unsigned char byte, size_t bytes)
 	return 0;
 }
 
-/* Whether they don't overlap. Not compared as pointers, which may be of different objects. */
-static inline bool is_apart(const void *a, const void *b, size_t bytes)
+/* Whether a copy of a line at a time, in order, reads each line before it writes to it. Not compared as pointers, which may be of different objects. */
+static inline bool is_movable_by_lines(const void *to, const void *from, size_t bytes)
 {
-	return (uintptr_t)a - (uintptr_t)b >= bytes && (uintptr_t)b - (uintptr_t)a >= bytes;
+	return (uintptr_t)to - (uintptr_t)from >= bytes && (uintptr_t)from - (uintptr_t)to >= 64;
 }
 
 int gmi_bytes_move(unsigned char *to, const unsigned char *from, size_t bytes)
@@ -223,8 +222,8 @@ int gmi_bytes_move(unsigned char *to, const unsigned char *from, size_t bytes)
 
 		return r ? r : gmi_bytes_store(to, (unsigned)bytes, GM_RELAXED, &object);
 	}
-	if (is_apart(to, from, bytes))
-		copy_long(to, from, bytes);
+	if (is_for_lines(bytes) && is_movable_by_lines(to, from, bytes))
+		gmi_copy_lines(to, from, bytes);
 	else
 		memmove(to, from, bytes);
 	gmi_bytes_barrier();

@@ -38,6 +38,15 @@ int gmi_bytes_write_cold(unsigned char *guest, const void *from, size_t bytes);
 /* Guest to guest. The two may overlap. */
 int gmi_bytes_move(unsigned char *to, const unsigned char *from, size_t bytes);
 
+#if defined(__x86_64__)
+/*
+ * What those above take for more than a line, where they choose to and the processor has AVX2. The first may move bytes that overlap, from a
+ * line or more behind the target on. Here for tests, which can't have each kind of processor.
+ */
+void gmi_copy_lines(unsigned char *to, const unsigned char *from, size_t bytes);
+void gmi_copy_cold(unsigned char *to, const unsigned char *from, size_t bytes, size_t more);
+#endif
+
 /* Read-modify-write operations. */
 enum gmi_rmw {
 	GMI_RMW_EXCHANGE,

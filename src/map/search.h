@@ -139,7 +139,8 @@ static GMI_ALWAYS_INLINE struct gmi_place gmi_seek_plainly(const struct gmi_node
 
 /*
  * AVX2 compares as signed and for "greater" only: so what is sought is one more, which can't wrap, and the highest bit of all is turned over.
- * Where the upper halves of registers are in use, what knows nothing of them takes longer on some processors: so they are all cleared.
+ * Where the upper halves of registers are in use, instructions of SSE take longer on some processors: so vzeroupper clears them all, whose
+ * lower halves are therefore said to be changed too.
  */
 #define GMI_AVX2_KEY(address) (((address) + 1) ^ (UINT64_C(1) << 63))
 #define GMI_AVX2_BEGIN(operand)                                                                                        \

@@ -18,8 +18,8 @@ import tempfile
 TIME_LIMIT_S = 120
 # Some faults are races, which even their own test meets in most runs only.
 TRIES = 8
-# What a mutant's name says it is "with", and the processor's flag for it.
-NEEDED = {"AVX-512": "avx512vl", "AVX2": "avx2"}
+# What a mutant's name says it is "with", and the processor's flag, or vendor, for it.
+NEEDED = {"AVX-512": "avx512vl", "AVX2": "avx2", "AMD": "AuthenticAMD"}
 
 # name, file, what stands there (once), what stands there instead, tests
 MUTANTS = [
@@ -113,6 +113,11 @@ MUTANTS = [
     ("bounds: search with AVX-512, half of it", "src/map/search.h", '"vpcmpnltuq " high', '"vpcmpnltq " high', ["search"]),
     ("bounds: search with AVX2, a region's first address", "src/map/search.h", "(((address) + 1) ^", "((address) ^", ["search"]),
     ("bounds: search with AVX2, half of it", "src/map/search.h", '"vpxor " high ", %%ymm1, %%ymm3', '"vmovdqu " high ", %%ymm3', ["search"]),
+    ("bounds: copy by lines with AVX2, its end", "src/access/bytes.c", "for (; left > 64; left -= 64, fetched", "for (; left > 128; left -= 64, fetched",
+     ["bytes"]),
+    ("bounds: move by lines with AMD, upwards", "src/access/bytes.c", "(uintptr_t)to - (uintptr_t)from >= bytes && ", "", ["bytes"]),
+    ("bounds: move by lines with AMD, less than a line downwards", "src/access/bytes.c", " && (uintptr_t)from - (uintptr_t)to >= 64", "",
+     ["bytes"]),
     ("bounds: what a search goes by after an update", "src/map/tree.c", "\tnode->first[node->count] = UINT64_MAX;\n", "",
      ["search", "tree"]),
     # Memory that faults
@@ -438,11 +443,15 @@ def check(source, mutants):
     return 1 if missing else 0
 
 
-def processor_flags():
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("flags"):
-            return line.split()
-    return []
+def processor_words():
+    """The flags of the first processor, and who made it."""
+    words = set()
+    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line:
+            break
+        if line.startswith(("flags", "vendor_id")):
+            words.update(line.split(":", 1)[1].split())
+    return words
 
 
 def main():
@@ -458,9 +467,13 @@ def main():
         return 0
     if options.check:
         return check(pathlib.Path(options.source), chosen)
-    missing = {what for what, flag in NEEDED.items() if flag not in processor_flags()}
+    missing = {what for what, flag in NEEDED.items() if flag not in processor_words()}
     left_out = [m for m in chosen if any(f"with {what}," in m[0] for what in missing)]
     chosen = [m for m in chosen if m not in left_out]
+    for mutant in left_out:
+        print(f"left out, the processor can't: {mutant[0]}")
+    if not chosen:
+        sys.exit("mutants: none is left")
     failed = 0
     with tempfile.TemporaryDirectory(prefix="guestmem-mutants-") as scratch:
         tree, build = pathlib.Path(scratch) / "tree", pathlib.Path(scratch) / "build"
@@ -478,8 +491,6 @@ def main():
             test = try_mutant(tree, build, mutant)
             failed += test is None
             print(f"{'ok    ' if test else 'MISSED'} {mutant[0]}{': ' + test if test else ''}", flush=True)
-    for mutant in left_out:
-        print(f"left out, the processor can't: {mutant[0]}")
     print(f"{len(chosen) - failed} passed, {failed} failed")
     return failed != 0
 

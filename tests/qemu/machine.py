@@ -31,7 +31,7 @@ class Failure(Exception):
 
 
 class GuestFailed(Failure):
-    """What went wrong for the guest, as it says itself or as its end does."""
+    """What went wrong for the guest, as it says itself."""
 
 
 def wait_until(condition, what, seconds=REPLY_SECONDS):
@@ -197,6 +197,10 @@ class Server:
             raise Failure('the server ended with status %d on SIGTERM: %s' % (status, ' '.join(self.process.lines[-2:])))
 
 
+def says_failure(line):
+    return line.startswith('GM: FAILED') or 'Kernel panic' in line
+
+
 class Guest:
     """QEMU with a guest that runs one workload, and its monitor."""
 
@@ -225,12 +229,14 @@ class Guest:
             while self.position < len(self.process.lines):
                 line = self.process.lines[self.position]
                 self.position += 1
-                if line.startswith('GM: FAILED') or 'Kernel panic' in line:
+                if says_failure(line):
                     raise GuestFailed('%s: %s' % (self.name, line))
                 if line.startswith('GM: ' + word):
                     return {'line': line, **{key: int(value) for key, value in re.findall(r'(\w+)=(\d+)', line)}}
             if not self.process.is_running() and not self.process.reader.is_alive() and not accept_end:
-                raise GuestFailed('%s ended: %s' % (self.name, ' '.join(self.process.lines[-3:])))
+                said = [line for line in self.process.lines if says_failure(line)]
+                raise GuestFailed('%s: %s' % (self.name, said[0])) if said else Failure(
+                    '%s ended: %s' % (self.name, ' '.join(self.process.lines[-3:])))
             return None
 
         return wait_until(look, '"%s" of %s' % (word, self.name), seconds)

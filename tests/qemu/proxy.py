@@ -81,7 +81,11 @@ class Proxy:
         self.listener.bind(self.socket)
         self.listener.listen(4)
         scratch.closers.append(self.close)
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.server_thread = threading.Thread(target=self._serve, daemon=True)
+        self.server_thread.start()
+
+    def is_serving(self):
+        return self.server_thread.is_alive()
 
     def count(self, request):
         return sum(1 for message in self.messages if message[0] == request)
