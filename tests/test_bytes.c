@@ -14,7 +14,7 @@
 #include "access/bytes.h"
 
 /* Around what is copied, and of the largest: more than any of the library's own copies is for. */
-#define MARGIN 128
+#define MARGIN 4096
 #define MOST   ((1 << 20) + 65)
 #define AREA   (MARGIN + 64 + MOST + MARGIN)
 
